@@ -1,0 +1,103 @@
+/**
+ * How every figure here is measured: ours and a reference, in pairs, A-B-A-B, in one process after a warm-up; the ratio of
+ * each pair; the median of the ratios and a 95 % bootstrap interval around it. Only ratios count: a machine that others
+ * use too makes absolute figures move by a third. A bar is missed when the bad end of the interval misses it.
+ */
+import { randomInt } from 'node:crypto';
+
+const PAIRS_MIN = 30;
+const RESAMPLES = 2_000;
+
+export interface Row {
+  readonly id: string;
+  readonly what: string;
+  /** Median of ours, in `unit`. */
+  readonly value: number;
+  readonly unit: string;
+  /** Median of the reference; null for a figure that stands alone. */
+  readonly reference: number | null;
+  /** Median of the ratios, ours ÷ reference. */
+  readonly ratio: number | null;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly bar: { readonly atLeast: number } | { readonly atMost: number };
+  readonly met: boolean;
+}
+
+/** One question: what it is called on the command line, and how it is answered. */
+export interface Question {
+  readonly name: string;
+  run(options: BenchOptions): Promise<readonly Row[]>;
+}
+
+export interface BenchOptions {
+  /** The large variants: a million rows on PostgreSQL. */
+  readonly million: boolean;
+}
+
+export interface Pair {
+  readonly id: string;
+  readonly what: string;
+  /** What one call of `ours`, and of `reference`, has done so many of. */
+  readonly count: number;
+  readonly unit: string;
+  readonly bar: { readonly atLeast: number };
+  readonly pairs?: number;
+  readonly warmUp?: number;
+  ours(): Promise<unknown>;
+  reference(): Promise<unknown>;
+}
+
+export async function measurePairs(pair: Pair): Promise<Row> {
+  const { id, what, count, unit, bar, pairs = PAIRS_MIN, warmUp = 3 } = pair;
+  for (let round = 0; round < warmUp; round++) {
+    await pair.ours();
+    await pair.reference();
+  }
+  const ours: number[] = [];
+  const reference: number[] = [];
+  for (let round = 0; round < Math.max(pairs, PAIRS_MIN); round++) {
+    ours.push(count / (await secondsOf(pair.ours)));
+    reference.push(count / (await secondsOf(pair.reference)));
+  }
+  const ratios = ours.map((rate, at) => rate / reference[at]!);
+  const [low, high] = bootstrap(ratios);
+  return {
+    id,
+    what,
+    value: median(ours),
+    unit,
+    reference: median(reference),
+    ratio: median(ratios),
+    low,
+    high,
+    bar,
+    met: low >= bar.atLeast,
+  };
+}
+
+/** A figure without a reference, such as memory. */
+export function single(
+  row: Pick<Row, 'id' | 'what' | 'value' | 'unit'> & { readonly bar: { readonly atMost: number } },
+): Row {
+  return { ...row, reference: null, ratio: null, low: null, high: null, met: row.value <= row.bar.atMost };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function bootstrap(values: readonly number[]): readonly [low: number, high: number] {
+  const medians = Array.from({ length: RESAMPLES }, () =>
+    median(values.map(() => values[randomInt(values.length)]!)),
+  ).sort((a, b) => a - b);
+  return [medians[Math.floor(0.025 * RESAMPLES)]!, medians[Math.ceil(0.975 * RESAMPLES) - 1]!];
+}
+
+async function secondsOf(run: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await run();
+  return (performance.now() - started) / 1_000;
+}

@@ -1,0 +1,25 @@
+/** Every command, in the order of the help and of docs/operations.md. */
+import type { Command } from '../command.ts';
+import { backupCommands } from './backup.ts';
+import { doctorCommands } from './doctor.ts';
+import { enclaveCommands } from './enclave.ts';
+import { ledgerCommands } from './ledger.ts';
+import { projectCommands } from './projects.ts';
+import { rotateCommands } from './rotate.ts';
+import { serviceCommands } from './service.ts';
+import { transactionCommands } from './transactions.ts';
+import { userCommands } from './users.ts';
+import { vaultCommands } from './vaults.ts';
+
+export const commands: readonly Command[] = [
+  ...serviceCommands,
+  ...projectCommands,
+  ...userCommands,
+  ...vaultCommands,
+  ...transactionCommands,
+  ...rotateCommands,
+  ...ledgerCommands,
+  ...backupCommands,
+  ...enclaveCommands,
+  ...doctorCommands,
+];

@@ -1,0 +1,106 @@
+/**
+ * The shape of every call's parameters, checked before a method sees them: what comes over the wire is whatever a
+ * hostile gateway encoded. A list in the place of a text would be another name for the same thing, and a list of numbers
+ * in the place of bytes would be stored and never compare equal. `service.ts` checks each call here, and nothing twice.
+ */
+import { KedgeError, PROOF_CHARS_MAX } from '@kedge/core';
+import type { WireMethod } from './wire.ts';
+
+type Check = (value: unknown) => boolean;
+
+const text =
+  (max: number): Check =>
+  (value) =>
+    typeof value === 'string' && value.length <= max;
+const bytes =
+  (max: number, min = 0): Check =>
+  (value) =>
+    value instanceof Uint8Array && value.length >= min && value.length <= max;
+const integer =
+  (min: number): Check =>
+  (value) =>
+    Number.isSafeInteger(value) && Number(value) >= min;
+const list =
+  (max: number, item: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.length <= max && value.every(item);
+const nullable =
+  (check: Check): Check =>
+  (value) =>
+    value === null || check(value);
+const oneOf =
+  (...options: readonly string[]): Check =>
+  (value) =>
+    typeof value === 'string' && options.includes(value);
+const record =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) => {
+    if (value === null || typeof value !== 'object' || Array.isArray(value) || value instanceof Uint8Array)
+      return false;
+    const given = value as Readonly<Record<string, unknown>>;
+    const names = Object.keys(fields);
+    return (
+      Object.keys(given).length === names.length &&
+      names.every((name) => Object.hasOwn(given, name) && fields[name]!(given[name]))
+    );
+  };
+/** The client sends null for a call without parameters; in process there is nothing. */
+const nothing: Check = (value) => value === null || value === undefined;
+
+/** At most so many events between two heads, and client secrets in one call. */
+const BATCH_MAX = 1_000;
+const proof = text(PROOF_CHARS_MAX);
+/** An account in a recovery may be an e-mail address. */
+const user = { project: text(64), user: text(256), proof };
+const hash = bytes(32, 32);
+const clientSecret = bytes(256);
+const sealedRecovery = bytes(1_024);
+
+const calls = {
+  status: nothing,
+  attestation: nothing,
+  signUp: record({ ...user, sealedRecovery }),
+  recover: record({ ...user, sealedRecovery }),
+  replaceWords: record({ ...user, sealedRecovery }),
+  signIn: record(user),
+  enrollClientKey: record(user),
+  revokeClientKey: record(user),
+  createWallet: record({
+    ...user,
+    vault: text(64),
+    wallet: text(64),
+    curve: oneOf('secp256k1', 'ed25519'),
+    clientSecret,
+    sealedKey: nullable(bytes(256)),
+    publicKey: nullable(bytes(33, 32)),
+  }),
+  openWallet: record({ ...user, wallet: text(64), clientSecret }),
+  operatorSignIn: record({ proof }),
+  startRotation: record({ proof }),
+  startRotationWhenDue: nothing,
+  rotation: nothing,
+  rewrapClientSecrets: record({
+    secrets: list(BATCH_MAX, record({ project: text(64), user: text(64), clientSecret })),
+  }),
+  rewrapWallets: record({ limit: integer(0) }),
+  finishRotation: nothing,
+  destroyServerKey: record({ version: integer(1), proofs: list(2, proof) }),
+  compact: nothing,
+  checkLedger: nullable(record({ seq: integer(0), hash })),
+  signHead: record({ seq: integer(0), hash, bodyHashes: list(BATCH_MAX, hash) }),
+  mirror: nothing,
+  checkMirror: record({ mirror: record({ document: bytes(8_192), signature: bytes(64, 64) }) }),
+  backUp: record({
+    proof,
+    name: text(64),
+    primary: record({ sha256: hash, users: integer(0) }),
+    sealedPassphrase: nullable(bytes(1_024)),
+  }),
+  acceptRestore: record({ proofs: list(2, proof) }),
+} satisfies Record<WireMethod, Check>;
+
+/** Throws `KedgeError('request_invalid')`. */
+export function assertParameters(method: string, value: unknown): void {
+  if (Object.hasOwn(calls, method) && calls[method as WireMethod](value)) return;
+  throw new KedgeError('request_invalid', `The parameters of ${method} are not of the form that the enclave takes.`);
+}

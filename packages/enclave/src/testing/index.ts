@@ -1,0 +1,4 @@
+/** For tests and journeys; no shipped entry imports it. */
+export { openTestEnclave, type TestEnclave, type TestEnclaveOptions } from './in-process.ts';
+export { createSoftHsmToken, type SoftHsmToken } from './softhsm.ts';
+export { createTestKey, createTestUser, newTestUser, proveFor, type TestKey, type TestUser } from './user.ts';

@@ -1,0 +1,80 @@
+/** The client against answers that are late, lost or wrong. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createClient } from './client.ts';
+
+interface Seen {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+function answering(...answers: readonly (Response | Error)[]) {
+  const seen: Seen[] = [];
+  const waits: number[] = [];
+  let next = 0;
+  const client = createClient({
+    url: 'http://service.test',
+    token: 'pk_x',
+    wait: async (ms) => void waits.push(ms),
+    fetch: async (input, init) => {
+      seen.push({ url: String(input), headers: init?.headers as Record<string, string> });
+      const answer = answers[Math.min(next++, answers.length - 1)]!;
+      if (answer instanceof Error) throw answer;
+      return answer.clone();
+    },
+  });
+  return { client, seen, waits };
+}
+
+const project = {
+  id: '0198a000-0000-7000-8000-000000000001',
+  name: 'p',
+  environment: 'sandbox',
+  created_at: '2026-01-01T00:00:00.000Z',
+};
+const body = { name: 'p', environment: 'sandbox' } as const;
+const json = (value: unknown, status = 200, headers = {}) => new Response(JSON.stringify(value), { status, headers });
+const problem = (code: string, status: number, headers = {}) => json({ code, detail: 'a detail' }, status, headers);
+
+test('a call that failed on the way is repeated with the same idempotency key', async () => {
+  const { client, seen } = answering(
+    new TypeError('connection reset'),
+    problem('enclave_unavailable', 503),
+    json(project, 201),
+  );
+  assert.deepEqual(await client.call('createProject', { body }), project);
+  assert.equal(seen.length, 3);
+  assert.equal(new Set(seen.map(({ headers }) => headers['idempotency-key'])).size, 1);
+});
+
+test('it waits as long as the service says', async () => {
+  const { client, waits } = answering(problem('overloaded', 503, { 'retry-after': '7' }), json(project, 201));
+  await client.call('createProject', { body });
+  assert.deepEqual(waits, [7_000]);
+});
+
+test('it gives up after four tries, and at once where trying again is useless', async () => {
+  const down = answering(new TypeError('down'));
+  await assert.rejects(down.client.call('createProject', { body }), { code: 'overloaded' });
+  assert.equal(down.seen.length, 4);
+  const refused = answering(problem('forbidden', 403));
+  await assert.rejects(refused.client.call('createProject', { body }), { code: 'forbidden', message: 'a detail' });
+  assert.equal(refused.seen.length, 1);
+});
+
+test('each try gets a fresh proof', async () => {
+  const { client, seen } = answering(
+    problem('proof_stale', 409),
+    json({ running: false, versions: [], done: 0, total: 0 }, 201),
+  );
+  await client.call('startRotation', { proof: async (attempt) => `proof ${attempt}` });
+  assert.deepEqual(
+    seen.map(({ headers }) => headers['kedge-proof']),
+    ['proof 1', 'proof 2'],
+  );
+});
+
+test('an answer that does not fit the schema is not believed', async () => {
+  const { client } = answering(json({ ...project, id: 'not an id' }, 201));
+  await assert.rejects(client.call('createProject', { body }));
+});

@@ -1,0 +1,145 @@
+/**
+ * The HTTP client: one typed call per endpoint of core's table, for Node and browsers. It retries what failed on the
+ * way with the same idempotency key, so that a call that was repeated acts once; proofs are made anew for each try.
+ * It keeps no secret but the bearer token it was given.
+ */
+import {
+  type Endpoint,
+  type EndpointName,
+  endpoints,
+  errorEntry,
+  type Given,
+  isErrorCode,
+  KedgeError,
+  type ResponseOf,
+  toBase64Url,
+} from '@kedge/core';
+
+type Part<K extends string, T> = undefined extends T ? { readonly [P in K]?: never } : { readonly [P in K]: T };
+
+/** What a call of that endpoint takes. `proof` is asked for a fresh proof at each try. */
+export type CallOptions<N extends EndpointName> = Part<'params', Given<N, 'params'>> &
+  ([Given<N, 'query'>] extends [undefined] ? { readonly query?: never } : { readonly query?: Given<N, 'query'> }) &
+  Part<'body', Given<N, 'body'>> & { readonly proof?: (attempt: number) => Promise<string> };
+
+export interface ClientOptions {
+  readonly url: string;
+  /** `pk_…`, `sk_…`, a session, or null for the endpoints that need none. */
+  readonly token: string | null;
+  readonly fetch?: typeof globalThis.fetch;
+  readonly random?: (length: number) => Uint8Array;
+  /** How long to wait before the next try; an argument so that tests wait for nothing. */
+  readonly wait?: (ms: number) => Promise<void>;
+}
+
+export interface Client {
+  readonly url: string;
+  call<N extends EndpointName>(name: N, options: CallOptions<N>): Promise<ResponseOf<N>>;
+  /** The same service with another credential. */
+  as(token: string | null): Client;
+}
+
+const TRIES = 4;
+const TIMEOUT_MS = 20_000;
+const retryable = new Set([
+  'enclave_unavailable',
+  'store_unavailable',
+  'idempotency_running',
+  'proof_stale',
+  'proof_expired',
+  'client_secret_superseded',
+  'overloaded',
+  'chain_unavailable',
+]);
+
+export function randomBytes(length: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(length));
+}
+
+/** Throws `KedgeError` with the code of the problem details; `internal` when there is no answer at all. */
+export function createClient(options: ClientOptions): Client {
+  const { url, token, fetch = globalThis.fetch, random = randomBytes, wait = sleep } = options;
+
+  return {
+    url,
+    as: (other) => createClient({ ...options, token: other }),
+    async call(name, given) {
+      const endpoint: Endpoint = endpoints[name];
+      const { params, query, body, proof } = given as {
+        params?: object;
+        query?: object;
+        body?: unknown;
+        proof?: (attempt: number) => Promise<string>;
+      };
+      const target = new URL(fillPath(endpoint.path, params ?? {}), url);
+      for (const [key, value] of Object.entries(query ?? {})) target.searchParams.set(key, String(value));
+      const key = endpoint.method === 'POST' ? toBase64Url(random(16)) : null;
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const headers: Record<string, string> = {};
+          if (token !== null) headers.authorization = `Bearer ${token}`;
+          if (proof) headers['kedge-proof'] = await proof(attempt);
+          if (key !== null) headers['idempotency-key'] = key;
+          if (body !== undefined) headers['content-type'] = 'application/json';
+          const response = await send(fetch, target, endpoint.method, headers, body);
+          return endpoint.response.parse(response) as ResponseOf<typeof name>;
+        } catch (error) {
+          if (!(error instanceof KedgeError) || !retryable.has(error.code) || attempt === TRIES) throw error;
+          await wait((error.retryAfterS ?? 0.25 * 2 ** attempt) * 1000);
+        }
+      }
+    },
+  };
+}
+
+async function send(
+  fetch: typeof globalThis.fetch,
+  target: URL,
+  method: string,
+  headers: Record<string, string>,
+  body: unknown,
+): Promise<unknown> {
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(target, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      redirect: 'error',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    text = await response.text();
+  } catch (cause) {
+    throw new KedgeError('overloaded', `There is no answer from ${target.origin}. Is the service running?`, { cause });
+  }
+  if (response.status === 204) return null;
+  const json = parse(text);
+  if (response.ok) return json;
+  const problem = (json ?? {}) as { code?: string; detail?: string };
+  const code = problem.code && isErrorCode(problem.code) ? problem.code : 'internal';
+  const retryAfter = Number(response.headers.get('retry-after') ?? Number.NaN);
+  throw new KedgeError(
+    code,
+    problem.detail ?? errorEntry(code).title,
+    Number.isFinite(retryAfter) ? { retryAfterS: retryAfter } : {},
+  );
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function fillPath(path: string, params: object): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(String((params as Record<string, unknown>)[name])),
+  );
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

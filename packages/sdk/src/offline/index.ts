@@ -1,0 +1,2 @@
+/** What works with no network and no service: spelling an opened key for other people's software. */
+export { type ExportFormat, type ExportOptions, exportKey } from './export-key.ts';

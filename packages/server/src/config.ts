@@ -1,0 +1,76 @@
+/**
+ * The gateway's configuration: one JSON file, named by `KEDGE_GATEWAY_CONFIG`, written by `kedge serve` or by hand.
+ * `main.ts` reads it at the start and at no other time. An unknown field is refused, and so is a public bind that
+ * nothing encrypts: tokens would cross the network in the clear.
+ */
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { defaultLimits } from './limits.ts';
+
+const path = z.string().min(1);
+const count = z.int().min(1);
+
+export const gatewayConfigSchema = z.strictObject({
+  /** Tells gateways apart that share a database; the same after a restart. */
+  name: z.string().min(1).max(64).default('gateway'),
+  /** `pglite:/absolute/path` or `postgres://…`. */
+  database: z.string().min(1),
+  enclave: z.union([
+    z.strictObject({ socket: path }),
+    z.strictObject({ host: z.string().min(1), port: z.int().min(1).max(65_535), ca: path, cert: path, key: path }),
+  ]),
+  listen: z
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1'),
+      /** 0 takes a free one; the ready line says which. */
+      port: z.int().min(0).max(65_535).default(8_420),
+      tls: z.strictObject({ cert: path, key: path }).optional(),
+    })
+    .prefault({}),
+  /** Where callers reach this gateway, if that is not where it listens. */
+  publicUrl: z.url().optional(),
+  evm: z.strictObject({
+    rpcUrl: z.url(),
+    chainId: count,
+    /** Blocks after which a transaction counts as final. */
+    confirmations: count.default(12),
+  }),
+  backups: path,
+  gatewayKeyFile: path,
+  /** Address or CIDR of the proxy that ends TLS and whose X-Forwarded-For is believed. */
+  trustedProxy: z.string().min(1).optional(),
+  rotationBatch: z.int().min(1).max(1_000).default(1_000),
+  limits: z
+    .strictObject({
+      perAddressPerMinute: count.default(defaultLimits.perAddressPerMinute),
+      perPrincipalPerMinute: count.default(defaultLimits.perPrincipalPerMinute),
+      recoveriesPerAddressPerHour: count.default(defaultLimits.recoveriesPerAddressPerHour),
+      signUpsPerAddressPerHour: count.default(defaultLimits.signUpsPerAddressPerHour),
+    })
+    .prefault({}),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export type GatewayConfig = z.output<typeof gatewayConfigSchema>;
+
+/** Throws an `Error` that says in one sentence what is wrong. */
+export function readConfig(file: string): GatewayConfig {
+  return parseConfig(JSON.parse(readFileSync(file, 'utf8')));
+}
+
+export function parseConfig(value: unknown): GatewayConfig {
+  const parsed = gatewayConfigSchema.safeParse(value);
+  if (!parsed.success) throw new Error(`The configuration does not fit:\n${z.prettifyError(parsed.error)}`);
+  const { listen, trustedProxy } = parsed.data;
+  if (!isLoopback(listen.host) && listen.tls === undefined && trustedProxy === undefined) {
+    throw new Error(
+      `Refusing to listen on ${listen.host} without TLS: set listen.tls, or trustedProxy if a proxy ends TLS in front of this gateway.`,
+    );
+  }
+  return parsed.data;
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

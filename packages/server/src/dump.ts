@@ -1,0 +1,71 @@
+/**
+ * The gateway's part of a backup: its tables as gzipped lines in `<backups>/<name>/primary.jsonl.gz`, and back into an
+ * empty database. The route for backups and the verbs `dump` and `restore` of `main.ts` call it. What is short-lived is
+ * left out, so that no session, lease or stored answer comes back to life on a restored server.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip, createGzip } from 'node:zlib';
+import { type Database, dumpTables, loadTables, type Queryable } from '@kedge/store';
+
+/** In the order of their foreign keys. Not here: sessions, operator_sessions, idempotency, jobs. */
+const dumpedTables = [
+  'projects',
+  'api_keys',
+  'users',
+  'client_keys',
+  'vaults',
+  'wallets',
+  'transactions',
+  'events',
+  'heads',
+  'mirrors',
+  'backups',
+] as const;
+
+export const PRIMARY_DUMP = 'primary.jsonl.gz';
+
+export interface PrimaryDump {
+  readonly sha256: Uint8Array;
+  readonly users: number;
+}
+
+/** One consistent cut. Never overwrites. Durable when it resolves. */
+export async function writePrimaryDump(db: Database, backups: string, name: string): Promise<PrimaryDump> {
+  const folder = join(backups, name);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, PRIMARY_DUMP);
+  const handle = await open(path, 'wx', 0o600);
+  const hash = createHash('sha256');
+  const users = await db.transaction(
+    async (tx) => {
+      const gzip = createGzip();
+      gzip.on('data', (chunk: Buffer) => hash.update(chunk));
+      await pipeline(Readable.from(linesOf(tx)), gzip, createWriteStream(path, { fd: handle.fd, autoClose: false }));
+      const [row] = await tx.query<{ count: number }>('select count(*)::int as count from users');
+      return row!.count;
+    },
+    { isolation: 'repeatable read' },
+  );
+  await handle.sync();
+  await handle.close();
+  return { sha256: new Uint8Array(hash.digest()), users };
+}
+
+async function* linesOf(tx: Queryable): AsyncGenerator<string> {
+  for await (const line of dumpTables(tx, dumpedTables)) yield `${line}\n`;
+}
+
+/** Into a migrated, empty database; all or nothing. Gives the number of rows. */
+export async function loadPrimaryDump(db: Database, path: string): Promise<number> {
+  const lines = createInterface({
+    input: createReadStream(path).pipe(createGunzip()),
+    crlfDelay: Number.POSITIVE_INFINITY,
+  });
+  return loadTables(db, lines);
+}

@@ -1,0 +1,215 @@
+/**
+ * For every endpoint, a request that fits: what an owner would send about their own things. The authorisation matrix
+ * and the fuzz test start from these and change one thing. A new endpoint without a line here does not compile.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  bytesToHex,
+  type EndpointName,
+  fromBase64Url,
+  type PrincipalKind,
+  sealTo,
+  userSubject,
+  utf8ToBytes,
+} from '@kedge/core';
+import {
+  ada,
+  ben,
+  createTestKey,
+  createTestProject,
+  createTestUser,
+  createWalletParameters,
+  sealWords,
+  type TestGateway,
+  type TestProject,
+  type TestProof,
+  type TestRequest,
+  type TestUser,
+} from './gateway.ts';
+
+/** A customer with one of everything. */
+export interface Customer {
+  readonly project: TestProject;
+  readonly user: TestUser;
+  readonly apiKey: string;
+  readonly vault: string;
+  readonly wallet: string;
+  readonly transaction: string;
+}
+
+/** In a project of their own unless one is given. */
+export async function createCustomer(gateway: TestGateway, given?: TestProject): Promise<Customer> {
+  const project = given ?? (await createTestProject(gateway));
+  const user = await createTestUser(gateway, project);
+  const vault = await user.createVault();
+  const wallet = (await user.createWallet(vault)).id;
+  const { data } = await gateway.get('listApiKeys', { as: project.operator, params: { project_id: project.id } });
+  const transaction = randomUUID();
+  await gateway.db.query(
+    `insert into transactions (project, id, user_id, wallet_id, chain, tx_hash, raw, status, intent, created_at)
+     values ($1, $2, $3, $4, 'evm', '0x00', '\\x00', 'completed', $5, now())`,
+    [
+      project.id,
+      transaction,
+      user.id,
+      wallet,
+      { chain: 'evm', network: 'eip155:31337', from: null, outputs: [], fee_max: '0', warnings: [] },
+    ],
+  );
+  return { project, user, apiKey: data[0]!.id, vault, wallet, transaction };
+}
+
+export function tokenOf(kind: PrincipalKind, { project, user }: Customer): string | undefined {
+  switch (kind) {
+    case 'anonymous':
+      return undefined;
+    case 'publishable_key':
+      return project.publishableKey;
+    case 'secret_key':
+      return project.secretKey;
+    case 'user':
+      return user.session;
+    case 'operator':
+      return project.operator;
+  }
+}
+
+type Requests = {
+  readonly [N in EndpointName]: (gateway: TestGateway, customer: Customer) => Promise<Omit<TestRequest, 'as'>>;
+};
+
+const operatorProof = (gateway: TestGateway, act: TestProof['act'], parameters = {}) =>
+  gateway.prove(ada, { act, subject: 'ada', parameters });
+const secondProof = async (gateway: TestGateway, act: TestProof['act'], parameters = {}) => ({
+  second_proof: await gateway.prove(ben, { act, subject: 'ben', parameters }),
+});
+const nothing = async () => ({});
+
+export const requests: Requests = {
+  getEnclave: nothing,
+  createOperatorSession: async (gateway) => ({ proof: await operatorProof(gateway, 'operator_sign_in') }),
+  createProject: async () => ({ body: { name: 'another', environment: 'sandbox' } }),
+  listProjects: nothing,
+  createApiKey: async (_, { project }) => ({
+    params: { project_id: project.id },
+    body: { kind: 'secret', label: 'another' },
+  }),
+  listApiKeys: async (_, { project }) => ({ params: { project_id: project.id } }),
+  revokeApiKey: async (_, { project, apiKey }) => ({ params: { project_id: project.id, api_key_id: apiKey } }),
+
+  createUser: async (gateway) => {
+    const { sealed_recovery, prove } = await sealWords(gateway, 'sign_up', {
+      subject: '',
+      key: createTestKey(),
+      words: new Uint8Array(32),
+    });
+    return { body: { sealed_recovery }, proof: await prove() };
+  },
+  listUsers: nothing,
+  getUser: async (_, { user }) => ({ params: { user_id: user.id } }),
+  createSession: async (_, { user }) => ({ body: { user_id: user.id }, proof: await user.prove('sign_in') }),
+  deleteSession: nothing,
+  createRecovery: async (gateway, { user }) => {
+    const { sealed_recovery, prove } = await sealWords(gateway, 'recover', {
+      subject: user.id,
+      key: createTestKey(),
+      words: user.words,
+    });
+    return { body: { account: user.id, sealed_recovery }, proof: await prove() };
+  },
+  replaceRecoveryWords: async (gateway, { project, user }) => {
+    const { sealed_recovery, prove } = await sealWords(gateway, 'replace_words', {
+      subject: userSubject(project.id, user.id),
+      key: user.key,
+      words: new Uint8Array(32),
+    });
+    return { params: { user_id: user.id }, body: { sealed_recovery }, proof: await prove() };
+  },
+  createClientKey: async (_, { user }) => {
+    const { algorithm, publicKey } = createTestKey();
+    return {
+      params: { user_id: user.id },
+      body: { algorithm, public_key: bytesToHex(publicKey), label: 'another' },
+      proof: await user.prove('enroll_client_key', { algorithm, public_key: publicKey }),
+    };
+  },
+  listClientKeys: async (_, { user }) => ({ params: { user_id: user.id } }),
+  revokeClientKey: async (gateway, { user }) => {
+    // Not the last one, which can't be revoked.
+    const { algorithm, publicKey } = createTestKey();
+    const added = await gateway.get('createClientKey', {
+      as: user.session,
+      params: { user_id: user.id },
+      body: { algorithm, public_key: bytesToHex(publicKey), label: 'short-lived' },
+      proof: await user.prove('enroll_client_key', { algorithm, public_key: publicKey }),
+    });
+    return {
+      params: { user_id: user.id, client_key_id: added.client_key.id },
+      proof: await user.prove('revoke_client_key', { algorithm, public_key: publicKey }),
+    };
+  },
+
+  createVault: async () => ({ body: { scheme: 'dual-secret', label: 'another' } }),
+  listVaults: nothing,
+  getVault: async (_, { vault }) => ({ params: { vault_id: vault } }),
+  createWallet: async (_, { user, vault }) => ({
+    params: { vault_id: vault },
+    body: { chain: 'evm' },
+    proof: await user.prove('create_wallet', createWalletParameters(vault)),
+  }),
+  listWallets: async (_, { vault }) => ({ params: { vault_id: vault } }),
+  getWallet: async (_, { wallet }) => ({ params: { wallet_id: wallet } }),
+  getBalance: async (_, { wallet }) => ({ params: { wallet_id: wallet } }),
+  openWallet: async (_, { user, wallet }) => ({
+    params: { wallet_id: wallet },
+    proof: await user.prove('open_wallet', { wallet }, basePoint),
+  }),
+  exportWallet: async (_, { user, wallet }) => ({
+    params: { wallet_id: wallet },
+    proof: await user.prove('export_wallet', { wallet }, basePoint),
+  }),
+  createTransfer: async (_, { wallet }) => ({
+    params: { wallet_id: wallet },
+    body: { to: `0x${'11'.repeat(20)}`, amount: '1' },
+  }),
+  createTransaction: async (_, { wallet }) => ({ params: { wallet_id: wallet }, body: { raw_tx: '0x02' } }),
+  listTransactions: async (_, { wallet }) => ({ params: { wallet_id: wallet } }),
+  getTransaction: async (_, { transaction }) => ({ params: { transaction_id: transaction } }),
+
+  startRotation: async (gateway) => ({ proof: await operatorProof(gateway, 'rotate') }),
+  getRotation: nothing,
+  destroyServerKey: async (gateway) => ({
+    params: { version: '1' },
+    body: await secondProof(gateway, 'destroy_server_key', { version: 1 }),
+    proof: await operatorProof(gateway, 'destroy_server_key', { version: 1 }),
+  }),
+  createBackup: async (gateway) => {
+    const document = JSON.parse(new TextDecoder().decode((await gateway.enclave.enclave.attestation()).document)) as {
+      sealing_key: string;
+    };
+    const sealed = Buffer.from(await sealPassphrase(document.sealing_key));
+    const parameters = { sealed_passphrase: new Uint8Array(createHash('sha256').update(sealed).digest()) };
+    return {
+      body: { sealed_passphrase: sealed.toString('base64url') },
+      proof: await operatorProof(gateway, 'back_up', parameters),
+    };
+  },
+  acceptRestore: async (gateway) => ({
+    body: await secondProof(gateway, 'accept_restore'),
+    proof: await operatorProof(gateway, 'accept_restore'),
+  }),
+  listLedgerEvents: nothing,
+  getLedgerHead: nothing,
+};
+
+/** X25519 of RFC 7748: something that can be sealed to. */
+const basePoint = new Uint8Array(32).with(0, 9);
+
+function sealPassphrase(sealingKey: string): Promise<Uint8Array> {
+  return sealTo(
+    fromBase64Url(sealingKey),
+    utf8ToBytes('correct horse'),
+    utf8ToBytes('kedge/backup-passphrase/v1'),
+    new Uint8Array(),
+  );
+}

@@ -1,0 +1,108 @@
+/**
+ * The production engine: a PostgreSQL ≥ 15 server, reached through a pool of connections. `open.ts` calls it.
+ * A lost connection fails what was running on it with `unavailable`; the next call opens a new one by itself.
+ * It never repeats work whose outcome is unknown: if the connection breaks during a commit, the caller decides.
+ */
+import pg from 'pg';
+import { compactTables } from './compact.ts';
+import { type Database, type Queryable, type SqlValue, StoreError } from './database.ts';
+import { toStoreError } from './failure.ts';
+import { sizeBytesSql } from './size.ts';
+import { type Isolation, type RunStatement, TransactionGuard, withRetries } from './transaction.ts';
+import { encodeParameters, parserOf } from './values.ts';
+
+export interface PostgresOptions {
+  /** `postgres://user:password@host:5432/database` */
+  url: string;
+  ssl?: NonNullable<pg.PoolConfig['ssl']>;
+  /** Connections at most; further callers wait. */
+  poolSize?: number;
+}
+
+export async function openPostgres(options: PostgresOptions): Promise<Database> {
+  const db = new PostgresDatabase(options);
+  try {
+    await db.query('select 1'); // a wrong address or password shows now, not at the first request
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
+  return db;
+}
+
+class PostgresDatabase implements Database {
+  readonly engine = 'postgres';
+  readonly #pool: pg.Pool;
+  readonly #guard = new TransactionGuard();
+  #closed = false;
+
+  constructor({ url, ssl, poolSize = 10 }: PostgresOptions) {
+    this.#pool = new pg.Pool({
+      connectionString: url,
+      ...(ssl !== undefined && { ssl }),
+      max: poolSize,
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+      application_name: 'kedge',
+      // How values are printed must not depend on the server's configuration.
+      options: '-c timezone=UTC -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1',
+      types: { getTypeParser: (type: number) => parserOf(type) } as unknown as pg.CustomTypesConfig,
+    });
+    // Connections report their loss as events, too; without listeners the process would end.
+    this.#pool.on('error', () => {});
+    this.#pool.on('connect', (client) => client.on('error', () => {}));
+  }
+
+  async query<Row extends object>(sql: string, params?: readonly SqlValue[]): Promise<Row[]> {
+    this.#guard.assertOutside();
+    return this.#onConnection(async (run) => (await run(sql, params)) as Row[]);
+  }
+
+  async transaction<T>(work: (tx: Queryable) => Promise<T>, options: { isolation?: Isolation } = {}): Promise<T> {
+    this.#guard.assertOutside();
+    const begin = `begin isolation level ${options.isolation ?? 'read committed'}`;
+    return withRetries(() => this.#onConnection((run) => this.#guard.run(begin, run, work)));
+  }
+
+  async compact(tables: readonly string[]): Promise<void> {
+    this.#guard.assertOutside();
+    await this.#onConnection((run) => compactTables({ query: run as Queryable['query'] }, tables));
+  }
+
+  async sizeBytes(): Promise<number> {
+    const [row] = await this.query<{ bytes: bigint }>(sizeBytesSql);
+    return Number(row!.bytes);
+  }
+
+  async close(): Promise<void> {
+    this.#guard.assertOutside();
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#pool.end();
+  }
+
+  async #onConnection<T>(work: (run: RunStatement) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new StoreError('unavailable', 'The database is closed.');
+    const client = await this.#pool.connect().catch((error) => {
+      throw toStoreError(error);
+    });
+    let broken = false;
+    const run: RunStatement = async (sql, params = []) => {
+      const values = encodeParameters(params);
+      try {
+        // Without parameters several statements may come at once, and the driver gives a result for each.
+        const result = await (values.length > 0 ? client.query(sql, values) : client.query(sql));
+        return (Array.isArray(result) ? result.at(-1) : result).rows;
+      } catch (error) {
+        const failure = toStoreError(error);
+        broken ||= failure.code === 'unavailable';
+        throw failure;
+      }
+    };
+    try {
+      return await work(run);
+    } finally {
+      client.release(broken); // a broken connection leaves the pool
+    }
+  }
+}
