@@ -94,9 +94,16 @@ export class Killer {
     if (survived) {
       const failure = await ended;
       if (failure) throw failure;
+      // Its jobs write too: the point may yet be passed by one of them, until the victim has heard that it is off.
       victim.send({ die_at: '' });
-      await this.#checkAll();
-      return null;
+      const disarmed = victim.nth((line) => line.armed === true, armed + 2).then(
+        () => true,
+        () => false,
+      );
+      if (await Promise.race([victim.ended.then(() => false), disarmed])) {
+        await this.#checkAll();
+        return null;
+      }
     }
     const startedMs = performance.now();
     this.#up = this.#world.kill().then(() => this.#world.start());
