@@ -96,10 +96,12 @@ export class Killer {
       if (failure) throw failure;
       // Its jobs write too: the point may yet be passed by one of them, until the victim has heard that it is off.
       victim.send({ die_at: '' });
-      const disarmed = victim.nth((line) => line.armed === true, armed + 2).then(
-        () => true,
-        () => false,
-      );
+      const disarmed = victim
+        .nth((line) => line.armed === true, armed + 2)
+        .then(
+          () => true,
+          () => false,
+        );
       if (await Promise.race([victim.ended.then(() => false), disarmed])) {
         await this.#checkAll();
         return null;
