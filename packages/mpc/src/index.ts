@@ -1,0 +1,1 @@
+export { MpcError } from './errors.ts';
