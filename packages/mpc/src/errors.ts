@@ -28,6 +28,7 @@ export type MpcErrorCode =
   | 'peer_cloned'
   | 'poisoned'
   | 'session_over'
+  | 'setup_failed'
   | 'unauthentic'
   | 'wrong_key';
 
@@ -76,6 +77,7 @@ export function blaming<T>(culprit: number, read: () => T): T {
     return read();
   } catch (error) {
     if (!(error instanceof MpcError) || error.culprits.length > 0) throw error;
-    throw peerFault(error.code, culprit, error.message);
+    const failure = error.failure === 'poison' ? 'poison' : 'peer_fault';
+    throw new MpcError(error.code, error.message, { failure, culprits: [culprit] });
   }
 }

@@ -1,0 +1,25 @@
+/** Who signs: exactly t members of one sharing, whose devices are those that the sharing was made for. */
+import { equalBytes } from './bytes.ts';
+import { badInput } from './errors.ts';
+import type { PublicShare } from './key-share.ts';
+import { deviceFingerprint, type Participant } from './participant.ts';
+import { assertIndices } from './secret-sharing.ts';
+
+export interface Signer {
+  /** In the sharing. */
+  readonly index: number;
+  readonly identityKey: Uint8Array;
+}
+
+/** The participants of a signing session: their addresses are their indices. Throws `bad_input`. */
+export function assertSigners(sharing: PublicShare, signers: readonly Signer[]): Participant[] {
+  if (signers.length !== sharing.threshold)
+    throw badInput(`Exactly ${sharing.threshold} of ${sharing.parties.length} sign, not ${signers.length}.`);
+  assertIndices(signers.map(({ index }) => index));
+  return signers.map(({ index, identityKey }) => {
+    const party = sharing.parties.find((each) => each.index === index);
+    if (!party || !equalBytes(party.fingerprint, deviceFingerprint(identityKey)))
+      throw badInput(`The device given as ${index} is not the one that the key share names.`);
+    return { address: index, identityKey };
+  });
+}
