@@ -69,15 +69,17 @@ export function badInput(message: string): MpcError {
 }
 
 /**
- * Runs the decoding of what `culprit` sent, and names it in whatever fails. Decoders throw without a culprit, because they
- * do not know whose bytes they read.
+ * Runs the decoding or the check of what `culprit` sent, and names it in whatever fails. Decoders throw without a culprit,
+ * because they do not know whose bytes they read; what poisons the OT set-up goes on poisoning it.
  */
 export function blaming<T>(culprit: number, read: () => T): T {
   try {
     return read();
   } catch (error) {
     if (!(error instanceof MpcError) || error.culprits.length > 0) throw error;
-    const failure = error.failure === 'poison' ? 'poison' : 'peer_fault';
-    throw new MpcError(error.code, error.message, { failure, culprits: [culprit] });
+    throw new MpcError(error.code, error.message, {
+      failure: error.failure === 'poison' ? 'poison' : 'peer_fault',
+      culprits: [culprit],
+    });
   }
 }

@@ -25,6 +25,17 @@ export function createEntropy(randomBytes: (length: number) => Uint8Array, nowNs
   return { randomBytes, processStart: randomBytes(16), counter: () => ++count, nowNs };
 }
 
+/** Fresh bytes for a purpose that was not asked for before: `SessionRandom.bytes`, with the peer in the purpose. */
+export type RandomBytes = (purpose: string, length: number) => Uint8Array;
+
+/** In 1..order-1, from 48 bytes. */
+export function randomScalar(random: RandomBytes, purpose: string, order: bigint): bigint {
+  const bytes = random(purpose, 48);
+  const value = toInteger(bytes) % order;
+  wipe(bytes);
+  return value === 0n ? randomScalar(random, `${purpose}, again`, order) : value;
+}
+
 export class SessionRandom {
   #key: Uint8Array;
   readonly #given = new Set<string>();
@@ -59,10 +70,7 @@ export class SessionRandom {
 
   /** In 1..order-1: 48 bytes reduced, so the bias is below 2^-127. */
   scalar(purpose: string, order: bigint): bigint {
-    const bytes = this.bytes(purpose, 48);
-    const value = toInteger(bytes) % order;
-    wipe(bytes);
-    return value === 0n ? this.scalar(`${purpose}, again`, order) : value;
+    return randomScalar((again, length) => this.bytes(again, length), purpose, order);
   }
 
   dispose(): void {

@@ -13,6 +13,8 @@ export const tags = {
   backupPad: 'bkp/pad',
   backupReceipt: 'bkp/receipt',
   baseOtKey: 'bot/key',
+  /** The domain separation tag of RFC 9380, not one of `taggedHash`. */
+  baseOtPoint: 'baseot-h2c',
   broadcast: 'bcast',
   chainCode: 'cc',
   counterEvidence: 'counter/evidence',
@@ -30,6 +32,8 @@ export const tags = {
   keygenSelfTest: 'dkg/selftest',
   multiplySession: 'mul/session',
   notice: 'notice',
+  /** The first half of the prefix of the oracles in `ot/extension.ts`, not a tag of `taggedHash`. */
+  otOracles: 'ote',
   otSelfTest: 'ot/selftest',
   otRenewConfirm: 'ot/renew',
   otSetup: 'ot/setup',

@@ -1,0 +1,102 @@
+/** Keys for tests: made by real keygen sessions, with the quick backend unless the pure one is the subject. */
+import { randomBytes } from 'node:crypto';
+import { type EcdsaSignature, signEcdsa } from '../ecdsa/sign.ts';
+import { openFastSecp256k1 } from '../fast/index.ts';
+import { ed25519Group } from '../group.ts';
+import type { KeyShare, OtSetup } from '../key-share.ts';
+import { keygen } from '../keygen.ts';
+import type { Protocol } from '../protocol.ts';
+import type { SharingResult } from '../sharing.ts';
+import type { Arithmetic, SuiteName } from '../suite.ts';
+import { createDevices, type Device, groupOf, play, results, type Seat } from './devices.ts';
+
+export const fastArithmetic: Arithmetic = {
+  secp256k1: openFastSecp256k1((length) => new Uint8Array(randomBytes(length))),
+  ed25519: ed25519Group,
+};
+
+/** One device's part of a wallet. */
+export interface Holder {
+  readonly index: number;
+  readonly device: Device;
+  readonly shares: ReadonlyMap<SuiteName, KeyShare>;
+  /** By peer index. */
+  readonly setups: Map<number, OtSetup[]>;
+}
+
+export interface WalletOptions {
+  readonly threshold: number;
+  readonly count: number;
+  readonly suites?: readonly SuiteName[];
+  readonly arithmetic?: Arithmetic;
+  readonly indices?: readonly number[];
+}
+
+export async function createWallet(options: WalletOptions): Promise<Holder[]> {
+  const { threshold, count, suites = ['ecdsa-secp256k1'], arithmetic = fastArithmetic, indices } = options;
+  const devices = await createDevices(count);
+  const descriptor = groupOf(devices, threshold, indices);
+  const seats: Seat<SharingResult>[] = descriptor.members.map(({ index }, at) => ({
+    address: index,
+    device: devices[at]!,
+    protocol: keygen({
+      descriptor,
+      suites,
+      purpose: new Uint8Array(0),
+      nowMs: 1_700_000_000_000n,
+      store: devices[at]!.sharings,
+      arithmetic,
+    }),
+  }));
+  return results(await play(seats)).map((result, at) => holderOf(devices[at]!, result));
+}
+
+/** Puts the set-ups into the device's table as active, as a caller does with everybody's confirmation. */
+export function holderOf(device: Device, { own }: SharingResult): Holder {
+  const setups = new Map<number, OtSetup[]>();
+  for (const setup of own!.setups) {
+    setups.set(setup.peer, [setup]);
+    device.pairs.add(setup.id);
+  }
+  return {
+    index: own!.shares[0]!.index,
+    device,
+    shares: new Map(own!.shares.map((share) => [share.suite, share])),
+    setups,
+  };
+}
+
+export interface SignOptions {
+  readonly digest: Uint8Array;
+  readonly path?: readonly number[];
+  readonly arithmetic?: Arithmetic;
+  readonly beforeRelease?: () => Promise<void>;
+}
+
+/** Each signer's protocol, so that a test can replace one of them. */
+export function ecdsaSeats(holders: readonly Holder[], options: SignOptions): Seat<EcdsaSignature>[] {
+  const signers = holders.map(({ index, device }) => ({ index, identityKey: device.identity.publicKey }));
+  return holders.map((holder) => ({
+    address: holder.index,
+    device: holder.device,
+    protocol: ecdsaProtocol(holder, signers, options),
+  }));
+}
+
+export function ecdsaProtocol(
+  holder: Holder,
+  signers: readonly { index: number; identityKey: Uint8Array }[],
+  { digest, path = [], arithmetic = fastArithmetic, beforeRelease = async () => undefined }: SignOptions,
+): Protocol<EcdsaSignature> {
+  return signEcdsa({
+    share: holder.shares.get('ecdsa-secp256k1')!,
+    setups: holder.setups,
+    pairs: holder.device.pairs,
+    signers,
+    path,
+    digest,
+    intent: new Uint8Array(0),
+    beforeRelease,
+    arithmetic,
+  });
+}
