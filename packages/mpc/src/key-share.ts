@@ -141,7 +141,10 @@ export function decodeKeyShare(bytes: Uint8Array, arithmetic: Arithmetic = noble
 }
 
 /** C_0 = X, X_m = Σ m^k C_k for every party, keyId of X: what everybody can check of a sharing. Throws `mixed_sharings`. */
-export function assertPublicShare(share: PublicShare, arithmetic: Arithmetic = nobleArithmetic): void {
+export function assertPublicShare(
+  share: Omit<PublicShare, 'chainCode'>,
+  arithmetic: Arithmetic = nobleArithmetic,
+): void {
   const { group } = suiteOf(share.suite, arithmetic);
   const commitments = share.commitments.map((point) => group.decode(point));
   const fits =
@@ -186,7 +189,7 @@ export function wipeKeyShare({ secret, zeroSeeds }: KeyShare): void {
   wipe(secret, ...zeroSeeds.values());
 }
 
-export function publicShareOf(share: PublicShare, index: number): Uint8Array {
+export function publicShareOf(share: Pick<PublicShare, 'parties'>, index: number): Uint8Array {
   const party = share.parties.find((each) => each.index === index);
   if (!party) throw badInput(`There is no party ${index} in this sharing.`);
   return party.publicShare;

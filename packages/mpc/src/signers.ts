@@ -12,7 +12,10 @@ export interface Signer {
 }
 
 /** The participants of a signing session: their addresses are their indices. Throws `bad_input`. */
-export function assertSigners(sharing: PublicShare, signers: readonly Signer[]): Participant[] {
+export function assertSigners(
+  sharing: Pick<PublicShare, 'threshold' | 'parties'>,
+  signers: readonly Signer[],
+): Participant[] {
   if (signers.length !== sharing.threshold)
     throw badInput(`Exactly ${sharing.threshold} of ${sharing.parties.length} sign, not ${signers.length}.`);
   assertIndices(signers.map(({ index }) => index));

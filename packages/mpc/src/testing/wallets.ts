@@ -1,12 +1,16 @@
 /** Keys for tests: made by real keygen sessions, with the quick backend unless the pure one is the subject. */
 import { randomBytes } from 'node:crypto';
+import { equalBytes } from '../bytes.ts';
 import { type EcdsaSignature, signEcdsa } from '../ecdsa/sign.ts';
 import { openFastSecp256k1 } from '../fast/index.ts';
+import { type SchnorrSignature, signFrost } from '../frost/sign.ts';
 import { ed25519Group } from '../group.ts';
 import type { KeyShare, OtSetup } from '../key-share.ts';
 import { keygen } from '../keygen.ts';
 import type { Protocol } from '../protocol.ts';
+import { chainCodeDigest, reshare, rosterOf } from '../reshare.ts';
 import type { SharingResult } from '../sharing.ts';
+import type { Signer } from '../signers.ts';
 import type { Arithmetic, SuiteName } from '../suite.ts';
 import { createDevices, type Device, groupOf, play, results, type Seat } from './devices.ts';
 
@@ -85,7 +89,7 @@ export function ecdsaSeats(holders: readonly Holder[], options: SignOptions): Se
 
 export function ecdsaProtocol(
   holder: Holder,
-  signers: readonly { index: number; identityKey: Uint8Array }[],
+  signers: readonly Signer[],
   { digest, path = [], arithmetic = fastArithmetic, beforeRelease = async () => undefined }: SignOptions,
 ): Protocol<EcdsaSignature> {
   return signEcdsa({
@@ -99,4 +103,90 @@ export function ecdsaProtocol(
     beforeRelease,
     arithmetic,
   });
+}
+
+export interface FrostOptions {
+  readonly suite: 'schnorr-secp256k1' | 'eddsa-ed25519';
+  readonly message: Uint8Array;
+  readonly path?: readonly number[];
+  readonly taproot?: { readonly merkleRoot: Uint8Array } | null;
+  readonly arithmetic?: Arithmetic;
+  readonly beforeRelease?: () => Promise<void>;
+}
+
+export function frostSeats(holders: readonly Holder[], options: FrostOptions): Seat<SchnorrSignature>[] {
+  const signers = signersOf(holders);
+  return holders.map((holder) => ({
+    address: holder.index,
+    device: holder.device,
+    protocol: frostProtocol(holder, signers, options),
+  }));
+}
+
+export function frostProtocol(
+  holder: Holder,
+  signers: readonly Signer[],
+  {
+    suite,
+    message,
+    path = [],
+    taproot = null,
+    arithmetic = fastArithmetic,
+    beforeRelease = async () => undefined,
+  }: FrostOptions,
+): Protocol<SchnorrSignature> {
+  const share = holder.shares.get(suite)!;
+  return signFrost({ share, signers, path, message, taproot, intent: new Uint8Array(0), beforeRelease, arithmetic });
+}
+
+export const signersOf = (holders: readonly Holder[]): Signer[] =>
+  holders.map(({ index, device }) => ({ index, identityKey: device.identity.publicKey }));
+
+export interface ReshareTestOptions {
+  readonly dealers: readonly Holder[];
+  /** The new group, in order of index. */
+  readonly devices: readonly Device[];
+  readonly threshold: number;
+  readonly indices?: readonly number[];
+  readonly mode?: 'replace' | 'add';
+  readonly arithmetic?: Arithmetic;
+}
+
+/** Every seat of a resharing of all roots that the dealers hold. */
+export function reshareSeats(options: ReshareTestOptions): Seat<SharingResult>[] {
+  const { dealers, devices, threshold, indices, mode = 'replace', arithmetic = fastArithmetic } = options;
+  const descriptor = groupOf(devices, threshold, indices);
+  const signers = signersOf(dealers);
+  const source = [...dealers[0]!.shares.values()];
+  const all = [...new Set([...dealers.map(({ device }) => device), ...devices])];
+  return rosterOf(signers, descriptor).map(({ address, identityKey }) => {
+    const device = all.find(({ identity }) => equalBytes(identity.publicKey, identityKey))!;
+    const dealer = dealers.find((each) => each.device === device);
+    return {
+      address,
+      device,
+      protocol: reshare({
+        source,
+        pinned: source.map(({ publicKey, chainCode }) => ({ publicKey, chainCodeDigest: chainCodeDigest(chainCode) })),
+        dealers: signers,
+        descriptor,
+        mode,
+        supersedes: mode === 'add' ? [] : [source[0]!.sharingId],
+        groupId: mode === 'add' ? null : source[0]!.groupId,
+        epoch: mode === 'add' ? 1n : source[0]!.epoch + 1n,
+        purpose: new Uint8Array(0),
+        own: dealer ? [...dealer.shares.values()] : null,
+        nowMs: 1_700_000_000_000n,
+        store: device.sharings,
+        arithmetic,
+      }),
+    };
+  });
+}
+
+/** The new holders, in order of their new index. */
+export async function reshareWallet(options: ReshareTestOptions): Promise<Holder[]> {
+  const seats = reshareSeats(options);
+  const made = results(await play(seats));
+  return options.devices.map((device) => holderOf(device, made[seats.findIndex((seat) => seat.device === device)]!));
 }
