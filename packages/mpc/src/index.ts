@@ -1,5 +1,8 @@
+export { type Derived, derive } from './derive.ts';
+export { type EcdsaSignature, type EcdsaSignOptions, recoverPublicKey, signEcdsa } from './ecdsa/sign.ts';
 export { type EnvelopeCrypto, type IdentityKey, webCrypto, webIdentity } from './envelope-crypto.ts';
 export { type FailureClass, MpcError, type MpcErrorCode } from './errors.ts';
+export { type FrostSignOptions, type SchnorrSignature, signFrost } from './frost/sign.ts';
 export { ed25519Group, type Group, secp256k1Group } from './group.ts';
 export {
   type CounterVerdict,
@@ -10,6 +13,21 @@ export {
 } from './hello-counter.ts';
 export type { SessionJournal } from './journal.ts';
 export {
+  decodeKeyShare,
+  decodeOtSetup,
+  encodeKeyShare,
+  encodeOtSetup,
+  type KeyShare,
+  type OtSetup,
+  type PublicShare,
+  wipeKeyShare,
+  wipeOtSetup,
+} from './key-share.ts';
+export { type KeygenOptions, keygen } from './keygen.ts';
+export { decodeNotice, encodeNotice, type Notice, type NoticeKind, signNotice, verifyNotice } from './notice.ts';
+export { type RenewOptions, renewSetup } from './ot/renew.ts';
+export { afterCrash, newSetup, type PairState, type SetupRecord } from './pair-state.ts';
+export {
   decodeDescriptor,
   deviceFingerprint,
   encodeDescriptor,
@@ -19,4 +37,19 @@ export {
 } from './participant.ts';
 export type { Protocol, SharingRef } from './protocol.ts';
 export { createEntropy, type Entropy } from './random.ts';
+export {
+  chainCodeDigest,
+  type PinnedKey,
+  type ReshareOptions,
+  type RosterEntry,
+  reshare,
+  rosterOf,
+  type SourceSharing,
+} from './reshare.ts';
+export { mayRetry } from './retry-limits.ts';
+export { isProven, type SelfTest, type SelfTestSignature, selfTests } from './self-test.ts';
 export { type Handled, type Out, type Outcome, Session, type SessionOptions } from './session.ts';
+export type { NewShares, Receiver, SharingRecord, SharingResult, SharingStore } from './sharing.ts';
+export * from './sharing-status.ts';
+export type { Signer } from './signers.ts';
+export { type Arithmetic, nobleArithmetic, type SuiteName, suiteNames } from './suite.ts';

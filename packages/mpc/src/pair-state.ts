@@ -68,10 +68,15 @@ export async function judged<T>(
   return pairs.locked(ids, async (write) => {
     const records: SetupRecord[] = [];
     for (const id of ids) records.push(await usable(pairs, peers, id));
-    const begun = records.map((record) => ({ ...afterCrash(record), evaluating: sid }));
+    // A pending set-up is here only because the peer's hello named it too, and that counts as its confirmation.
+    const begun = records.map((record): SetupRecord => {
+      const after = afterCrash(record);
+      return { ...after, status: after.status === 'pending' ? 'active' : after.status, evaluating: sid };
+    });
     for (const record of begun) {
-      if (record.status === 'poisoned') await write({ ...record, evaluating: null });
-      if (record.status !== 'active') throw unusable(peers, record.id);
+      if (record.status !== 'poisoned') continue;
+      await write({ ...record, evaluating: null });
+      throw unusable(peers, record.id);
     }
     for (const record of begun) await write(record);
     let failure: unknown = null;
@@ -93,13 +98,13 @@ export async function judged<T>(
 }
 
 /** Once more, right before a reply leaves: another session may have poisoned the pair since. */
-export async function assertActive(pairs: PairState, peers: ReadonlyMap<number, Uint8Array>): Promise<void> {
+export async function assertUsable(pairs: PairState, peers: ReadonlyMap<number, Uint8Array>): Promise<void> {
   for (const id of peers.values()) await usable(pairs, peers, id);
 }
 
 async function usable(pairs: PairState, peers: ReadonlyMap<number, Uint8Array>, id: Uint8Array): Promise<SetupRecord> {
   const record = await pairs.read(id);
-  if (record?.status !== 'active') throw unusable(peers, id);
+  if (!record || record.status === 'poisoned') throw unusable(peers, id);
   return record;
 }
 

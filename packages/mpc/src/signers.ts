@@ -18,6 +18,11 @@ export function assertSigners(
 ): Participant[] {
   if (signers.length !== sharing.threshold)
     throw badInput(`Exactly ${sharing.threshold} of ${sharing.parties.length} sign, not ${signers.length}.`);
+  return assertMembers(sharing, signers);
+}
+
+/** Any members, ascending by index. */
+export function assertMembers(sharing: Pick<PublicShare, 'parties'>, signers: readonly Signer[]): Participant[] {
   assertIndices(signers.map(({ index }) => index));
   return signers.map(({ index, identityKey }) => {
     const party = sharing.parties.find((each) => each.index === index);

@@ -29,7 +29,6 @@ export const tags = {
   keygenChainCode: 'dkg/chaincode',
   keygenCommitment: 'dkg/com',
   keygenConfirm: 'dkg/confirm',
-  keygenSelfTest: 'dkg/selftest',
   multiplySession: 'mul/session',
   notice: 'notice',
   /** The first half of the prefix of the oracles in `ot/extension.ts`, not a tag of `taggedHash`. */
@@ -41,7 +40,7 @@ export const tags = {
   request: 'request',
   reshareCommitment: 'reshare/com',
   reshareConfirm: 'reshare/confirm',
-  reshareSelfTest: 'reshare/selftest',
+  selfTest: 'sharing/selftest',
   rootSession: 'root/sid',
   sessionId: 'sid',
   sharingId: 'sharing/id',

@@ -12,7 +12,7 @@ import { hashToScalar, taggedHash } from '../hash.ts';
 import type { KeyShare, OtSetup } from '../key-share.ts';
 import { CORRECTION_BYTES, EXTENSION_BYTES, Multiplier, type MultiplySession, multiply } from '../ot/multiply.ts';
 import { setupDirection } from '../ot/setup.ts';
-import { assertActive, judged, type PairState } from '../pair-state.ts';
+import { assertUsable, judged, type PairState } from '../pair-state.ts';
 import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
 import { lagrange } from '../secret-sharing.ts';
 import { assertSigners, type Signer } from '../signers.ts';
@@ -207,7 +207,7 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     }
     return {
       kind: 'send',
-      before: () => assertActive(this.#options.pairs, this.#setupIds()),
+      before: () => assertUsable(this.#options.pairs, this.#setupIds()),
       broadcast: concat(this.#nonceBytes, this.#salt, this.#keyCommitment),
       pairwise,
     };
@@ -253,7 +253,7 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     return {
       kind: 'send',
       before: async () => {
-        await assertActive(this.#options.pairs, this.#setupIds());
+        await assertUsable(this.#options.pairs, this.#setupIds());
         await this.#options.beforeRelease();
       },
       broadcast: concat(group.encodeScalar(u), group.encodeScalar(w)),

@@ -1,0 +1,9 @@
+export { type ExportOptions, exportKey } from './session.ts';
+export {
+  assembleWholeKey,
+  deriveWholeKey,
+  signEd25519WithScalar,
+  toXprv,
+  toXpub,
+  type WholeKey,
+} from './whole-key.ts';

@@ -1,0 +1,87 @@
+/**
+ * DANGER: online export. Exactly t holders, each after its user's approval, send their shares to one of them, sealed to that
+ * device's key of this session. Every holder records for ever that the key was exported before its share leaves: whoever
+ * exports one account has exported all of them.
+ */
+import { concat, u8, u32be, u64be, wipe } from '../bytes.ts';
+import { assertEmpty } from '../dealing.ts';
+import { badInput, blaming, MpcError } from '../errors.ts';
+import type { KeyShare } from '../key-share.ts';
+import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { assertSigners, type Signer } from '../signers.ts';
+import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
+import { assembleWholeKey, type WholeKey } from './whole-key.ts';
+
+export interface ExportOptions {
+  readonly share: KeyShare;
+  /** Exactly t, ascending by index. */
+  readonly holders: readonly Signer[];
+  /** The index of the one who gets the key. */
+  readonly exporter: number;
+  /** What the users approved. */
+  readonly purpose: Uint8Array;
+  /** Resolves when it is durable that this key was exported. */
+  readonly markExported: () => Promise<void>;
+  readonly arithmetic?: Arithmetic;
+}
+
+/** The key for the exporter, null for everybody else. */
+export function exportKey(options: ExportOptions): Protocol<WholeKey | null> {
+  const { share, holders, exporter, purpose, arithmetic = nobleArithmetic } = options;
+  const participants = assertSigners(share, holders);
+  if (!holders.some(({ index }) => index === exporter)) throw badInput('The one who exports is one of the holders.');
+  const { keyId, groupId, sharingId, epoch } = share;
+  return {
+    name: 'export',
+    suite: suiteOf(share.suite, arithmetic).id,
+    sharing: share,
+    participants,
+    request: concat(keyId, groupId, sharingId, u64be(epoch), u8(exporter), u32be(purpose.length), purpose),
+    secret: share.secret,
+    begin: (context) => new Exporting(options, arithmetic, context),
+  };
+}
+
+class Exporting implements Machine<WholeKey | null> {
+  readonly #options: ExportOptions;
+  readonly #arithmetic: Arithmetic;
+  readonly #context: SessionContext;
+
+  constructor(options: ExportOptions, arithmetic: Arithmetic, context: SessionContext) {
+    this.#options = options;
+    this.#arithmetic = arithmetic;
+    this.#context = context;
+  }
+
+  start(): Step<WholeKey | null> {
+    const { exporter, share, markExported } = this.#options;
+    const pairwise = new Map(this.#context.me === exporter ? [] : [[exporter, share.secret] as const]);
+    return { kind: 'send', before: markExported, pairwise };
+  }
+
+  step(_: number, inbox: Inbox): Step<WholeKey | null> {
+    const { exporter, share } = this.#options;
+    if (this.#context.me !== exporter) {
+      for (const [from, { pairwise }] of inbox) blaming(from, () => assertEmpty(pairwise));
+      return { kind: 'done', result: null };
+    }
+    const received = [...inbox].map(([index, { pairwise }]) => {
+      if (pairwise.length !== 32)
+        throw new MpcError('bad_encoding', 'A share has 32 bytes.', { failure: 'peer_fault', culprits: [index] });
+      return { ...share, index, secret: pairwise.slice() };
+    });
+    try {
+      return { kind: 'done', result: assembleWholeKey([share, ...received], this.#arithmetic) };
+    } catch (error) {
+      if (error instanceof MpcError && error.code === 'bad_share')
+        throw new MpcError('bad_share', error.message, { failure: 'peer_fault', culprits: error.culprits });
+      throw error;
+    } finally {
+      for (const { secret } of received) wipe(secret);
+    }
+  }
+
+  dispose(): void {
+    // Shares are the caller's, and what was received is wiped where it is used.
+  }
+}
