@@ -5,7 +5,7 @@
  */
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concat, Reader, u8, u32be, utf8, wipe } from './bytes.ts';
+import { concat, equalBytes, Reader, u8, u32be, utf8, wipe } from './bytes.ts';
 import type { Agreement, EnvelopeCrypto, IdentityKey, SealingKey } from './envelope-crypto.ts';
 import { taggedHash } from './hash.ts';
 import { tags } from './tags.ts';
@@ -80,7 +80,7 @@ export async function sealEnvelope(
   const head = encodeHeader(header, plaintext.length + TAG_BYTES);
   const ciphertext = await channel.sending.seal(nonceOf(header.round), head, plaintext);
   wipe(plaintext);
-  const signature = await identity.sign(signed(head, broadcastDigest(header, body.broadcast), ciphertext));
+  const signature = await identity.sign(signed(head, broadcastDigest(header, body.broadcast), sha256(ciphertext)));
   return concat(head, ciphertext, signature);
 }
 
@@ -122,8 +122,40 @@ export async function openEnvelope(
   } catch {
     return null;
   }
-  const digest = signed(head, broadcastDigest(header, body.broadcast), ciphertext);
+  const digest = signed(head, broadcastDigest(header, body.broadcast), sha256(ciphertext));
   return (await crypto.verify(identityKey, digest, bytes.slice(-SIGNATURE_BYTES))) ? body : null;
+}
+
+/**
+ * What a peer signed as its broadcast of one round, without the rest of the envelope: head 44 ‖ SHA-256 of the ciphertext 32 ‖
+ * signature 64 ‖ broadcast. Two of them for one round with different broadcasts convict it.
+ */
+export function signedBroadcast(envelope: Uint8Array, broadcast: Uint8Array): Uint8Array {
+  const ciphertext = envelope.slice(HEADER_BYTES, -SIGNATURE_BYTES);
+  return concat(envelope.slice(0, HEADER_BYTES), sha256(ciphertext), envelope.slice(-SIGNATURE_BYTES), broadcast);
+}
+
+/** Whether the device with this key signed two different broadcasts for one round of one session. */
+export async function convicts(
+  identityKey: Uint8Array,
+  first: Uint8Array,
+  second: Uint8Array,
+  crypto: EnvelopeCrypto,
+): Promise<boolean> {
+  const digests: Uint8Array[] = [];
+  const rounds: string[] = [];
+  for (const bytes of [first, second]) {
+    const reader = new Reader(bytes, 'signed broadcast');
+    const head = reader.take(HEADER_BYTES);
+    const ciphertextDigest = reader.take(32);
+    const signature = reader.take(SIGNATURE_BYTES);
+    const [sid, round, from] = [head.slice(2, 34), head[34]!, head[35]!];
+    const digest = broadcastDigest({ suite: head[1]!, sid, round, from, to: 0 }, reader.rest());
+    if (!(await crypto.verify(identityKey, signed(head, digest, ciphertextDigest), signature))) return false;
+    digests.push(digest);
+    rounds.push(`${sid.join()} ${round} ${from}`);
+  }
+  return rounds[0] === rounds[1] && !equalBytes(digests[0]!, digests[1]!);
 }
 
 function encodeHeader(header: Header, length: number): Uint8Array {
@@ -135,8 +167,8 @@ function encodeHeader(header: Header, length: number): Uint8Array {
   );
 }
 
-function signed(head: Uint8Array, digest: Uint8Array, ciphertext: Uint8Array): Uint8Array {
-  return taggedHash(tags.envelope, head, digest, ciphertext);
+function signed(head: Uint8Array, digest: Uint8Array, ciphertextDigest: Uint8Array): Uint8Array {
+  return taggedHash(tags.envelope, head, digest, ciphertextDigest);
 }
 
 function nonceOf(round: number): Uint8Array {

@@ -1,5 +1,6 @@
 export { type Derived, derive } from './derive.ts';
 export { type EcdsaSignature, type EcdsaSignOptions, recoverPublicKey, signEcdsa } from './ecdsa/sign.ts';
+export { convicts } from './envelope.ts';
 export { type EnvelopeCrypto, type IdentityKey, webCrypto, webIdentity } from './envelope-crypto.ts';
 export { type FailureClass, MpcError, type MpcErrorCode } from './errors.ts';
 export { type FrostSignOptions, type SchnorrSignature, signFrost } from './frost/sign.ts';

@@ -14,6 +14,7 @@ import {
   openEnvelope,
   readHeader,
   sealEnvelope,
+  signedBroadcast,
 } from './envelope.ts';
 import type { Agreement, EnvelopeCrypto, IdentityKey } from './envelope-crypto.ts';
 import { badInput, MpcError } from './errors.ts';
@@ -66,6 +67,8 @@ interface Peer {
   /** The counter in its hello was judged. */
   judged: boolean;
   readonly rounds: Map<number, Body>;
+  /** What it signed as the broadcast of each round: evidence, should it have told somebody else another story. */
+  readonly signed: Map<number, Uint8Array>;
   early: Uint8Array[];
 }
 
@@ -101,6 +104,7 @@ export class Session<R> {
           channel: null,
           judged: false,
           rounds: new Map(),
+          signed: new Map(),
           early: [],
         });
     }
@@ -268,6 +272,7 @@ export class Session<R> {
     if (header.round === ABORT_ROUND)
       throw new MpcError('aborted_by_peer', 'A peer gave up.', { culprits: [header.from] });
     peer.rounds.set(header.round, body);
+    peer.signed.set(header.round, signedBroadcast(bytes, body.broadcast));
   }
 
   #drop(): void {
@@ -321,12 +326,22 @@ export class Session<R> {
       const bodies = [...this.#peers].map(([address, { rounds }]) => [address, rounds.get(round)] as const);
       if (bodies.some(([, body]) => !body)) return;
       const inbox = new Map<number, Received>();
-      const culprits = bodies.flatMap(([address, body]) => (equalBytes(body!.echo, this.#transcript) ? [] : [address]));
+      const isTorn = bodies.some(([, body]) => !equalBytes(body!.echo, this.#transcript));
       // Before anything that could accuse: otherwise one who tells two stories makes the other two blame each other.
-      if (culprits.length > 0) throw new MpcError('equivocation', 'The participants saw different broadcasts.');
+      if (isTorn)
+        throw new MpcError(
+          'equivocation',
+          'The participants saw different broadcasts: compare the evidence of two of them.',
+          {
+            evidence: [...this.#peers.values()].flatMap(({ signed }) => signed.get(round - 1) ?? []),
+          },
+        );
       for (const [address, body] of bodies) inbox.set(address, body!);
       this.#extendTranscript(round, inbox);
-      for (const { rounds } of this.#peers.values()) rounds.delete(round);
+      for (const { rounds, signed } of this.#peers.values()) {
+        rounds.delete(round);
+        signed.delete(round - 1);
+      }
       this.#round = round + 1;
       this.#random.mix(
         this.#transcript,

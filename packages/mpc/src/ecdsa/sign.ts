@@ -164,6 +164,11 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     this.#salt.fill(0);
   }
 
+  /** The same towards every peer, in an honest signer. */
+  protected inputs(_: number, own: readonly [bigint, bigint]): readonly [bigint, bigint] {
+    return own;
+  }
+
   /** Round 2: as Alice on every peer's extension, with inputs r_i and sk_i. */
   #answer(inbox: Inbox): Step<EcdsaSignature> {
     const group = this.#group;
@@ -189,7 +194,7 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
           this.#direction(peer.setup, from, this.#context.me),
           { delta: peer.setup.delta, seeds: peer.setup.chosen },
           extension,
-          [nonce, key],
+          this.inputs(from, [nonce, key]),
           (purpose, length) => this.#context.random.bytes(`${purpose} towards ${from}`, length),
         ),
       );

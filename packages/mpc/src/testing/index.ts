@@ -1,2 +1,3 @@
+export * from './dealer.ts';
 export * from './devices.ts';
 export * from './wallets.ts';
