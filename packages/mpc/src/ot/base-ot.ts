@@ -129,7 +129,7 @@ export class BaseOtReceiver {
       }
       return { delta, seeds };
     } catch (error) {
-      wipe(delta);
+      wipe(delta, seeds);
       throw error;
     } finally {
       wipe(choices, exponents);
