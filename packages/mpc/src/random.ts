@@ -25,7 +25,10 @@ export function createEntropy(randomBytes: (length: number) => Uint8Array, nowNs
   return { randomBytes, processStart: randomBytes(16), counter: () => ++count, nowNs };
 }
 
-/** Fresh bytes for a purpose that was not asked for before: `SessionRandom.bytes`, with the peer in the purpose. */
+/**
+ * Fresh bytes for a purpose that was not asked for before, to keep and to wipe: `SessionRandom.bytes`, where the caller puts
+ * peer and direction before the purpose.
+ */
 export type RandomBytes = (purpose: string, length: number) => Uint8Array;
 
 /** In 1..order-1, from 48 bytes. */

@@ -13,6 +13,7 @@ import { type RandomBytes, randomScalar } from '../random.ts';
 import { tags } from '../tags.ts';
 import { maskOf, toWords } from './bits.ts';
 import { type AliceSeeds, BASE_OTS, type BobSeeds } from './extension.ts';
+import { storeScalar } from './scalars.ts';
 
 /** Y. */
 export const BASE_OT_SENDER_BYTES = 33;
@@ -82,9 +83,10 @@ export class BaseOtReceiver {
   #pending: { readonly delta: Uint8Array; readonly exponents: Uint8Array } | null;
 
   constructor(group: Group, otid: Uint8Array, random: RandomBytes) {
-    const delta = Uint8Array.from(random('base OT: Delta', BASE_OTS / 8));
+    const delta = random('base OT: Delta', BASE_OTS / 8);
     const choices = toWords(delta);
     const exponents = new Uint8Array(BASE_OTS * 32);
+    const exponentsView = new DataView(exponents.buffer);
     const message = new Uint8Array(BASE_OT_RECEIVER_BYTES);
     for (let i = 0; i < BASE_OTS; i++) {
       const mask = maskOf(choices, i);
@@ -99,7 +101,7 @@ export class BaseOtReceiver {
         message[66 * i + k] = u[k]! ^ swapped;
         message[66 * i + 33 + k] = v[k]! ^ swapped;
       }
-      exponents.set(group.encodeScalar(b), 32 * i);
+      storeScalar(exponentsView, 32 * i, b);
     }
     wipe(choices);
     this.#group = group;
@@ -127,7 +129,7 @@ export class BaseOtReceiver {
       }
       return { delta, seeds };
     } catch (error) {
-      wipe(delta);
+      wipe(delta, seeds);
       throw error;
     } finally {
       wipe(choices, exponents);

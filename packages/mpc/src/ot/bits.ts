@@ -6,7 +6,7 @@
 
 /** All ones when bit `at` is set, else 0. */
 export function maskOf(words: Int32Array, at: number): number {
-  return -((words[at >>> 5]! >>> (at & 31)) & 1);
+  return -((words[at >>> 5]! >>> (at & 31)) & 1) | 0;
 }
 
 /** Low byte first; the length is a multiple of 4. */
