@@ -3,16 +3,15 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { concat, u8 } from '../bytes.ts';
 import { derive } from '../derive.ts';
-import type { FailureClass, MpcError } from '../errors.ts';
+import type { FailureClass, MpcError, MpcErrorCode } from '../errors.ts';
+import { openFastSecp256k1 } from '../fast/index.ts';
 import { taggedHash } from '../hash.ts';
-import type { MpcErrorCode } from '../errors.ts';
 import { afterCrash, judged } from '../pair-state.ts';
 import { mayRetry } from '../retry-limits.ts';
-import { openFastSecp256k1 } from '../fast/index.ts';
 import { tags } from '../tags.ts';
 import { dealSetup, dealWallet } from '../testing/dealer.ts';
 import { deviating, tampered } from '../testing/deviate.ts';
-import { type Device, MemoryJournal, play, type Played, results, type Seat } from '../testing/devices.ts';
+import { type Device, MemoryJournal, type Played, play, results, type Seat } from '../testing/devices.ts';
 import { ecdsaSeats, fastArithmetic, type Holder, type SignOptions, signersOf } from '../testing/wallets.ts';
 import { type EcdsaSignature, EcdsaSigning, signEcdsa } from './sign.ts';
 
@@ -40,10 +39,7 @@ function errorOf(played: Played<unknown>, address: number): MpcError {
 }
 
 function expect(error: MpcError, failure: FailureClass, code: MpcErrorCode, culprits: readonly number[]): void {
-  assert.deepEqual(
-    { failure: error.failure, code: error.code, culprits: error.culprits },
-    { failure, code, culprits },
-  );
+  assert.deepEqual({ failure: error.failure, code: error.code, culprits: error.culprits }, { failure, code, culprits });
 }
 
 const poisonOf = ({ device }: Holder) => [...device.pairs.rows.values()].map(({ status }) => status);
@@ -123,7 +119,10 @@ describe('T-SIG-1 a signer that multiplies by something else than it showed', ()
       arithmetic: fastArithmetic,
     };
     const derived = derive(group, share.publicKey, share.chainCode, []);
-    const protocol = { ...signEcdsa(options), begin: (context: never) => new Machine(options, derived, group, context) };
+    const protocol = {
+      ...signEcdsa(options),
+      begin: (context: never) => new Machine(options, derived, group, context),
+    };
     return { address: holder.index, device: holder.device, protocol };
   }
 });
@@ -175,7 +174,9 @@ describe('T-VAL-1 no field of a message is used before it is valid', () => {
       for (const change of lengths)
         for (const part of ['broadcast', 'pairwise'] as const) {
           if (round === 3 && part === 'pairwise') continue;
-          const { error } = await attack(holders, (at, step) => (at === round ? tampered(step, { [part]: change }) : step));
+          const { error } = await attack(holders, (at, step) =>
+            at === round ? tampered(step, { [part]: change }) : step,
+          );
           expect(error, 'peer_fault', 'bad_encoding', [2]);
         }
   });
@@ -216,7 +217,15 @@ describe('T-ABT-1 after each class of failure, exactly the state that it leads t
       for (const restarted of [false, true]) {
         const device: Device = restarted ? { ...holders[0]!.device, journal: new MemoryJournal() } : holders[0]!.device;
         device.journal.counters.set('', 0n);
-        const played = await play(ecdsaSeats([{ ...holders[0]!, device }, { ...holders[1]!, device: { ...holders[1]!.device, journal: new MemoryJournal() } }], { digest }));
+        const played = await play(
+          ecdsaSeats(
+            [
+              { ...holders[0]!, device },
+              { ...holders[1]!, device: { ...holders[1]!.device, journal: new MemoryJournal() } },
+            ],
+            { digest },
+          ),
+        );
         const refused = played.outcomes.get(1)!;
         if (!restarted) {
           assert.equal(refused.status, 'aborted');
@@ -240,7 +249,9 @@ describe('T-ABT-1 after each class of failure, exactly the state that it leads t
   test('three signers: a third is not touched by what two do to each other', async () => {
     const holders = await dealWallet({ threshold: 3, count: 3 });
     const { error } = await attack(holders, (round, step) =>
-      round === 1 ? tampered(step, { pairwise: (bytes, to) => (to === 1 ? bytes.fill(bytes[5]! ^ 1, 5, 6) : bytes) }) : step,
+      round === 1
+        ? tampered(step, { pairwise: (bytes, to) => (to === 1 ? bytes.fill(bytes[5]! ^ 1, 5, 6) : bytes) })
+        : step,
     );
     expect(error, 'poison', 'check_failed', [3]);
     assert.deepEqual(poisonOf(holders[0]!), ['active', 'poisoned']);
@@ -329,7 +340,10 @@ describe('T-OT-1 a peer that guesses in many sessions at once', () => {
           });
         }) as Device['pairs']['locked'],
       };
-      await assert.rejects(judged(dying, new Map([[2, id!]]), new Uint8Array(32), () => 'fine'), /killed/);
+      await assert.rejects(
+        judged(dying, new Map([[2, id!]]), new Uint8Array(32), () => 'fine'),
+        /killed/,
+      );
       const found = (await pairs.read(id!))!;
       assert.notEqual(found.evaluating, null);
       pairs.rows.set(Buffer.from(id!).toString('hex'), afterCrash(found));
@@ -359,7 +373,10 @@ describe('T-OT-1 a peer that guesses in many sessions at once', () => {
       }),
       /disk is full/,
     );
-    assert.ok(sent.every((round) => round === 1), 'the answer to what was judged stays here');
+    assert.ok(
+      sent.every((round) => round === 1),
+      'the answer to what was judged stays here',
+    );
   });
 });
 

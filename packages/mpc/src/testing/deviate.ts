@@ -5,7 +5,10 @@ import type { Seat } from './devices.ts';
 type Sent = Extract<Step<unknown>, { kind: 'send' }>;
 
 /** The seat, with what it sends in each round changed: round 1 is what it starts with. */
-export function deviating<R>(seat: Seat<R>, change: (round: number, step: Sent, context: SessionContext) => Sent): Seat<R> {
+export function deviating<R>(
+  seat: Seat<R>,
+  change: (round: number, step: Sent, context: SessionContext) => Sent,
+): Seat<R> {
   const changed = (round: number, step: Step<R>, context: SessionContext): Step<R> =>
     step.kind === 'send' ? change(round, step, context) : step;
   const protocol: Protocol<R> = {
