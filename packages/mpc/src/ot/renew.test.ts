@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { dealWallet } from '../testing/dealer.ts';
 import { play, results } from '../testing/devices.ts';
-import { createWallet, ecdsaSeats, fastArithmetic, signersOf } from '../testing/wallets.ts';
+import { ecdsaSeats, fastArithmetic, signersOf } from '../testing/wallets.ts';
 import { renewSetup } from './renew.ts';
 
 test('a pair gets a new OT set-up, and signs with it', async () => {
-  const wallet = await createWallet({ threshold: 2, count: 2 });
+  const wallet = await dealWallet({ threshold: 2, count: 2 });
   const [a, b] = signersOf(wallet);
   const seats = wallet.map((holder) => ({
     address: holder.index,
