@@ -234,7 +234,9 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
       const peer = this.#peers.get(from)!;
       const [du, dv] = blaming(from, () => peer.multiplier.finish(correction));
       // CHECK-PT, both equations at once: e is drawn after the peer is bound to everything.
-      const e = toInteger(this.#context.random.bytes(`sign: check ${from}`, 16));
+      const check = this.#context.random.bytes(`sign: check ${from}`, 16);
+      const e = toInteger(check);
+      wipe(check);
       const left = group.mulSecret(group.add(R, group.mulPublic(pk, e)), peer.multiplier.factor);
       const right = group.add(group.add(group.base(mod(du + e * dv, order)), gammaU), group.mulPublic(gammaV, e));
       if (!group.equals(left, right))

@@ -124,9 +124,14 @@ export class FrostSigning implements Machine<SchnorrSignature> {
         ]),
       ),
     };
-    let count = 0;
-    const random = (length = 32) => context.random.bytes(`frost nonce ${count++}`, length) as Uint8Array<ArrayBuffer>;
+    const given: Uint8Array<ArrayBuffer>[] = [];
+    const random = (length = 32) => {
+      const bytes = context.random.bytes(`frost nonce ${given.length}`, length) as Uint8Array<ArrayBuffer>;
+      given.push(bytes);
+      return bytes;
+    };
     const { nonces, commitments } = frost.commit(this.#secret, random);
+    wipe(...given);
     this.#nonces = nonces;
     this.#commitments.set(context.me, commitments);
   }
