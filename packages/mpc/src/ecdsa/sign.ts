@@ -4,7 +4,7 @@
  * anything that depends on it is sent; the three that could leak a secret bit run under the lock of that pair.
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
-import { concat, EMPTY, equalBytes, Reader, toInteger, u8, u32be, u64be } from '../bytes.ts';
+import { concat, EMPTY, equalBytes, Reader, toInteger, u8, u32be, u64be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError, peerFault } from '../errors.ts';
 import { type Group, invert, mod, type Point } from '../group.ts';

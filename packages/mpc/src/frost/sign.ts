@@ -124,14 +124,16 @@ export class FrostSigning implements Machine<SchnorrSignature> {
         ]),
       ),
     };
-    const given: Uint8Array<ArrayBuffer>[] = [];
-    const random = (length = 32) => {
-      const bytes = context.random.bytes(`frost nonce ${given.length}`, length) as Uint8Array<ArrayBuffer>;
-      given.push(bytes);
-      return bytes;
+    // Not noble's `commit`: its nonces are hedged with the share through copies of it that stay in memory. The session's
+    // randomness is hedged with the share already, and these are uniform scalars all the same.
+    const { identifier } = this.#secret;
+    const [hiding, binding] = ['hiding', 'binding'].map((name) => context.random.scalar(`frost: ${name}`, group.order));
+    const nonces = { hiding: group.encodeScalar(hiding!), binding: group.encodeScalar(binding!) };
+    const commitments = {
+      identifier,
+      hiding: group.encode(group.base(hiding!)),
+      binding: group.encode(group.base(binding!)),
     };
-    const { nonces, commitments } = frost.commit(this.#secret, random);
-    wipe(...given);
     this.#nonces = nonces;
     this.#commitments.set(context.me, commitments);
   }
