@@ -5,8 +5,7 @@
  */
 import { ed25519_FROST } from '@noble/curves/ed25519.js';
 import { schnorr_FROST } from '@noble/curves/secp256k1.js';
-import { sha256 } from '@noble/hashes/sha2.js';
-import { concat, Reader, toInteger, u8, u32be, u64be, utf8, wipe } from '../bytes.ts';
+import { concat, Reader, u8, u32be, u64be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import { type Group, mod, type Point } from '../group.ts';
@@ -14,6 +13,7 @@ import { type KeyShare, publicShareOf } from '../key-share.ts';
 import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
+import { taprootOutput } from './taproot.ts';
 
 export interface SchnorrSignature {
   /** 64 bytes: BIP340, or RFC 8032. */
@@ -219,24 +219,15 @@ function adjust({ share, path, taproot }: FrostSignOptions, group: Group): Adjus
   };
   if (share.suite === 'eddsa-ed25519') return derived;
   if (!taproot) return { ...derived, publicKey: publicKey.slice(1) };
-  const isOdd = publicKey[0] === 3;
-  const sign = isOdd ? -1n : 1n;
-  const internal = isOdd ? group.negate(derived.point) : derived.point;
-  const tweak = toInteger(taggedBip340('TapTweak', concat(publicKey.slice(1), taproot.merkleRoot)));
-  if (tweak >= order) throw new MpcError('out_of_range', 'This key has no Taproot output; take the next one.');
-  const point = group.add(internal, group.base(tweak));
+  const { isNegated, tweak, point, key } = taprootOutput(publicKey, taproot.merkleRoot, group);
+  const sign = isNegated ? -1n : 1n;
   return {
-    publicKey: group.encode(point).slice(1),
+    publicKey: key,
     point,
     share: (secret) => mod(sign * derived.share(secret) + tweak, order),
     publicShare: (share) => {
       const own = derived.publicShare(share);
-      return group.add(isOdd ? group.negate(own) : own, group.base(tweak));
+      return group.add(isNegated ? group.negate(own) : own, group.base(tweak));
     },
   };
-}
-
-function taggedBip340(tag: string, data: Uint8Array): Uint8Array {
-  const prefix = sha256(utf8(tag));
-  return sha256(concat(prefix, prefix, data));
 }
