@@ -5,7 +5,7 @@
  *
  * Rounds: 1 commit, 2 open, 3 deal, 4 to 6 test the OT set-ups (with an ECDSA root only), last: confirm.
  */
-import { concat, EMPTY, equalBytes, Reader, toHex, u8 } from './bytes.ts';
+import { concat, EMPTY, equalBytes, Reader, u8 } from './bytes.ts';
 import { assertEmpty, Dealing } from './dealing.ts';
 import { blaming, MpcError, peerFault } from './errors.ts';
 import { mod, type Point } from './group.ts';
@@ -425,6 +425,3 @@ export class SharingMachine implements Machine<SharingResult> {
     return { shares, setups };
   }
 }
-
-/** For a set or a map: two sharings are the same when their ids are. */
-export const sharingName = (sharingId: Uint8Array): string => toHex(sharingId);

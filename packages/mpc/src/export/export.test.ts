@@ -1,3 +1,4 @@
+/** Whole keys from shares: another wallet opens them, and what does not belong together is refused. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { HDNodeWallet } from 'ethers';

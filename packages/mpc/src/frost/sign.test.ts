@@ -1,3 +1,4 @@
+/** What a peer can do to a FROST signature, under the names of docs/mpc.md. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { concat } from '../bytes.ts';
