@@ -3,151 +3,16 @@
  * Whatever happens, a full quorum of one sharing can sign, and no address is shown that somebody can't sign for.
  */
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { equalBytes, toHex } from './bytes.ts';
 import { keygen } from './keygen.ts';
-import type { Protocol } from './protocol.ts';
-import { chainCodeDigest, reshare, rosterOf } from './reshare.ts';
-import type { SharingResult } from './sharing.ts';
-import { isConfirmed, isTested, maySign, reinstate } from './sharing-status.ts';
-import { dealWallet } from './testing/dealer.ts';
-import {
-  converse,
-  createDevices,
-  type Device,
-  groupOf,
-  openSeat,
-  play,
-  results,
-  type Tamper,
-} from './testing/devices.ts';
+import { isConfirmed, isTested, mayErase, maySign, reinstate } from './sharing-status.ts';
+import { createDevices, groupOf, play, results } from './testing/devices.ts';
+import { assertSpendable, faults, nameOf, reshareWorld, runWith, survives } from './testing/faults.ts';
 import { Keeper, talk } from './testing/keeper.ts';
-import { fastArithmetic, frostSeats, signersOf } from './testing/wallets.ts';
+import { fastArithmetic, frostSeats } from './testing/wallets.ts';
 
 const none = new Uint8Array(0);
-
-/** One thing that goes wrong, at one message. */
-type Fault =
-  | { readonly kind: 'cut' | 'lose'; readonly at: number }
-  | { readonly kind: 'die'; readonly at: number; readonly who: number };
-
-/** Runs the session with the fault in it; gives how many messages there were. */
-async function runWith(
-  seats: readonly { address: number; device: Device; protocol: Protocol<SharingResult> }[],
-  fault: Fault | null,
-): Promise<number> {
-  let count = 0;
-  let isOver = false;
-  const dead = new Set<number>();
-  const relay: Tamper = ({ from, to, bytes }) => {
-    count++;
-    if (fault && count === fault.at) {
-      if (fault.kind === 'cut') isOver = true;
-      if (fault.kind === 'lose') return [];
-      if (fault.kind === 'die') dead.add(fault.who);
-    }
-    return isOver || dead.has(from) || dead.has(to) ? [] : [bytes];
-  };
-  await converse(new Map(seats.map((seat) => [seat.address, openSeat(seat)])), relay);
-  return count;
-}
-
-interface World {
-  readonly keepers: readonly Keeper[];
-  readonly old: Uint8Array;
-  readonly threshold: number;
-  run(fault: Fault | null): Promise<number>;
-}
-
-/** 2-of-3 to 2-of-3 with one device replaced: the first two deal, the third is lost, the fourth is new. */
-async function reshareWorld(mode: 'replace' | 'add' = 'replace'): Promise<World> {
-  const wallet = await dealWallet({ threshold: 2, count: 3, suites: ['eddsa-ed25519'] });
-  const [fresh] = await createDevices(1);
-  const keepers = [...wallet.map(({ device }) => device), fresh!].map((device) => new Keeper(device));
-  const source = wallet[0]!.shares.get('eddsa-ed25519')!;
-  const receivers = wallet.map(({ device, index }) => ({
-    index,
-    address: index,
-    identityKey: device.identity.publicKey,
-  }));
-  const record = { sharingId: source.sharingId, digest: source.confirmation, receivers, roots: [source] };
-  wallet.forEach((holder, at) => {
-    const keeper = keepers[at]!;
-    keeper.shares.set(toHex(source.sharingId), [holder.shares.get('eddsa-ed25519')!]);
-    keeper.states.push({
-      record,
-      role: 'keygen',
-      dealers: receivers.map(({ identityKey }) => identityKey),
-      supersedes: [],
-      holder: keeper.key,
-      status: 'active',
-      confirmed: true,
-      aborted: false,
-      reinstated: false,
-      notices: [],
-      selfTests: [],
-    });
-  });
-  const dealers = signersOf(wallet.slice(0, 2));
-  const participants = [keepers[0]!, keepers[1]!, keepers[3]!];
-  const devices = mode === 'add' ? [keepers[3]!.device, keepers[1]!.device] : participants.map(({ device }) => device);
-  const descriptor = groupOf(devices, 2);
-  const terms = {
-    role: 'reshare' as const,
-    dealers: dealers.map((each) => each.identityKey),
-    supersedes: mode === 'add' ? [] : [source.sharingId],
-  };
-  const seats = () =>
-    rosterOf(dealers, descriptor).map(({ address, identityKey }) => {
-      const keeper = keepers.find(({ key }) => equalBytes(key, identityKey))!;
-      keeper.terms = terms;
-      const own = wallet.slice(0, 2).find(({ device }) => device === keeper.device);
-      const protocol = reshare({
-        source: [source],
-        pinned: [{ publicKey: source.publicKey, chainCodeDigest: chainCodeDigest(source.chainCode) }],
-        dealers,
-        descriptor,
-        mode,
-        supersedes: terms.supersedes,
-        groupId: mode === 'add' ? null : source.groupId,
-        epoch: mode === 'add' ? 1n : 2n,
-        purpose: none,
-        own: own ? [own.shares.get('eddsa-ed25519')!] : null,
-        nowMs: 1n,
-        store: keeper,
-        arithmetic: fastArithmetic,
-      });
-      return { address, device: keeper.device, protocol };
-    });
-  return { keepers, old: source.sharingId, threshold: 2, run: (fault) => runWith(seats(), fault) };
-}
-
-/** A full quorum of one sharing would sign; tried out for real when `sign` is set. */
-async function assertSpendable({ keepers, threshold }: World, moment: string, sign = false): Promise<void> {
-  const ids = [
-    ...new Map(
-      keepers.flatMap(({ states }) => states.map(({ record }) => [toHex(record.sharingId), record.sharingId])),
-    ).values(),
-  ];
-  const quorum = ids
-    .map((id) => keepers.filter((keeper) => keeper.signs(id)).map((keeper) => keeper.holder(id)))
-    .find((holders) => holders.length >= threshold);
-  assert.ok(quorum, `nobody can sign ${moment}`);
-  if (!sign) return;
-  const holders = quorum.slice(0, threshold).sort((a, b) => a.index - b.index);
-  results(await play(frostSeats(holders, { suite: 'eddsa-ed25519', message: new Uint8Array(5) })));
-}
-
-function faults(messages: number, devices: readonly number[]): Fault[] {
-  const all: Fault[] = [];
-  for (let at = 1; at <= messages; at++) {
-    all.push({ kind: 'cut', at }, { kind: 'lose', at });
-    for (const who of devices) all.push({ kind: 'die', at, who });
-  }
-  return all;
-}
-
-const nameOf = (fault: Fault) => `${fault.kind} ${fault.at}${fault.kind === 'die' ? ` of ${fault.who}` : ''}`;
 
 describe('resharing', () => {
   test('without a fault the old sharing ends erased everywhere that is reachable, and the new one signs', async () => {
@@ -163,24 +28,17 @@ describe('resharing', () => {
   });
 
   test('T-RSH-2 forget-and-forgive: after a fault at any message, a full quorum of one sharing can sign', async () => {
-    const probe = await reshareWorld();
-    const messages = await probe.run(null);
-    for (const fault of faults(messages, [1, 2, 3])) {
-      const world = await reshareWorld();
-      await world.run(fault);
-      await assertSpendable(world, `right after ${nameOf(fault)}`);
-      for (const keeper of world.keepers) keeper.forget();
-      await assertSpendable(world, `after forgetting what may be forgotten, ${nameOf(fault)}`);
-      const reachable = world.keepers.filter((_, at) => at !== 2);
-      await talk(reachable);
-      await assertSpendable(world, `once they talk again, ${nameOf(fault)}`);
-      for (const keeper of reachable) {
-        keeper.forget();
-        await assertSpendable(world, `while they forget one by one, ${nameOf(fault)}`);
-      }
-      await talk(reachable);
-      for (const keeper of reachable) keeper.forget();
-      await assertSpendable(world, `in the end, ${nameOf(fault)}`, fault.at % 5 === 0);
+    const messages = await (await reshareWorld()).run(null);
+    for (const fault of faults(messages, [1, 2, 3])) await survives(await reshareWorld(), fault, fault.at % 5 === 0);
+  });
+
+  test('T-RSH-2 the same with an ECDSA root, at three messages chosen at random', async (t) => {
+    const messages = 48;
+    for (let run = 0; run < 3; run++) {
+      const all = faults(messages, [1, 2, 3]);
+      const fault = all[randomInt(all.length)]!;
+      t.diagnostic(nameOf(fault));
+      await survives(await reshareWorld('replace', 'ecdsa-secp256k1'), fault, true);
     }
   });
 
@@ -251,7 +109,6 @@ describe('resharing', () => {
   });
 
   test('an old share is erased on the word of all new holders, or of t + 1 when a human decides; and not before the backup', async () => {
-    const { mayErase } = await import('./sharing-status.ts');
     const world = await reshareWorld();
     await world.run(null);
     const [first] = world.keepers;

@@ -4,7 +4,7 @@
  * memory and nothing else.
  */
 import { equalBytes, toHex } from '../bytes.ts';
-import type { KeyShare } from '../key-share.ts';
+import type { KeyShare, OtSetup } from '../key-share.ts';
 import { type Notice, signNotice, verifyNotice } from '../notice.ts';
 import { type SelfTestSignature, selfTests } from '../self-test.ts';
 import type { NewShares, SharingRecord, SharingStore } from '../sharing.ts';
@@ -22,8 +22,9 @@ import {
   type SharingState,
   settle,
 } from '../sharing-status.ts';
-import { type Device, play, type Tamper, testCrypto } from './devices.ts';
-import { frostSeats, type Holder } from './wallets.ts';
+import type { SuiteName } from '../suite.ts';
+import { type Device, play, type Seat, type Tamper, testCrypto } from './devices.ts';
+import { ecdsaSeats, frostSeats, type Holder } from './wallets.ts';
 
 type Terms = Pick<SharingState, 'role' | 'dealers' | 'supersedes'>;
 
@@ -32,6 +33,8 @@ export class Keeper implements SharingStore {
   states: SharingState[] = [];
   /** Key shares by sharing id: gone when erased or discarded. */
   readonly shares = new Map<string, readonly KeyShare[]>();
+  /** OT set-ups by sharing id, kept and erased with the shares. */
+  readonly setups = new Map<string, readonly OtSetup[]>();
   /** Of the session that is running. */
   terms: Terms | null = null;
 
@@ -47,6 +50,12 @@ export class Keeper implements SharingStore {
     // Counted as confirmed from here on: the notice leaves next, and nobody can tell whether it arrived.
     this.states.push(newSharing({ record, ...this.terms!, holder: this.key, confirmed: true }));
     this.shares.set(toHex(record.sharingId), structuredClone(own.shares));
+    this.keepSetups(record.sharingId, structuredClone(own.setups));
+  }
+
+  keepSetups(sharingId: Uint8Array, setups: readonly OtSetup[]): void {
+    this.setups.set(toHex(sharingId), setups);
+    for (const { id } of setups) this.device.pairs.add(id);
   }
 
   async saveConfirmed(record: SharingRecord, confirmations: readonly Notice[]): Promise<void> {
@@ -119,9 +128,20 @@ export class Keeper implements SharingStore {
       index: shares[0]!.index,
       device: this.device,
       shares: new Map(shares.map((share) => [share.suite, share])),
-      setups: new Map(),
+      setups: new Map((this.setups.get(toHex(id)) ?? []).map((setup) => [setup.peer, [setup]])),
     };
   }
+}
+
+/** Signs the digest under the root key, with whatever the suite signs with. */
+export function seatsOf(
+  suite: SuiteName,
+  holders: readonly Holder[],
+  digest: Uint8Array,
+): Seat<{ bytes: Uint8Array }>[] {
+  return suite === 'ecdsa-secp256k1'
+    ? ecdsaSeats(holders, { digest })
+    : frostSeats(holders, { suite, message: digest });
 }
 
 /** All devices that are reachable tell each other everything, and run the self-tests that are due. */
@@ -143,10 +163,7 @@ export async function talk(keepers: readonly Keeper[], relay?: Tamper): Promise<
           });
           if (seated.length < signers.length) continue;
           const holders = seated.map((keeper) => keeper.holder(record.sharingId)).sort((a, b) => a.index - b.index);
-          const played = await play(
-            frostSeats(holders, { suite: root.suite as 'eddsa-ed25519', message: digest }),
-            relay,
-          );
+          const played = await play(seatsOf(root.suite, holders, digest), relay);
           for (const outcome of played.outcomes.values())
             if (outcome.status === 'done') made.push({ digest, signature: outcome.result.bytes });
         }
