@@ -50,7 +50,7 @@ export async function openChannel(
   if (secret.every((byte) => byte === 0)) throw new Error('the shared secret is zero');
   const prk = extract(sha256, secret, sid);
   const key = async (from: number, to: number) => {
-    const bytes = expand(sha256, prk, concat(utf8('kedge/v1/p2p'), u8(from), u8(to)), 32);
+    const bytes = expand(sha256, prk, concat(utf8(`kedge/v1/${tags.channelKey}`), u8(from), u8(to)), 32);
     const sealing = await crypto.sealingKey(bytes);
     wipe(bytes);
     return sealing;

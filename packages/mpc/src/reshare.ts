@@ -118,7 +118,7 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
   return {
     name: 'reshare',
     suite: 0,
-    sharing: { ...first, keyId: taggedHash(tags.keyId, ...source.map(({ keyId }) => keyId)) },
+    sharing: { ...first, keyId: taggedHash(tags.walletKeys, ...source.map(({ keyId }) => keyId)) },
     participants,
     request,
     ...(own ? { secret: concat(...own.map(({ secret }) => secret)) } : {}),
