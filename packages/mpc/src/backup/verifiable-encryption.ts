@@ -85,13 +85,13 @@ export function verifyBlob(
   blob: Uint8Array,
   arithmetic: Arithmetic = nobleArithmetic,
 ): OpenRow[] {
+  const reader = new Reader(blob, 'backup');
+  if (blob.length !== BLOB_BYTES) throw reader.malformed(`${blob.length} bytes instead of ${BLOB_BYTES}`);
+  if (reader.u16() !== VERSION) throw reader.malformed('a version that this program does not know');
   const { group } = suiteOf(context.suite, arithmetic);
   const { secp256k1 } = arithmetic;
   const joint = jointPoint(arithmetic, context);
   const target = group.decode(context.publicShare);
-  const reader = new Reader(blob, 'backup');
-  if (blob.length !== BLOB_BYTES) throw reader.malformed(`${blob.length} bytes instead of ${BLOB_BYTES}`);
-  if (reader.u16() !== VERSION) throw reader.malformed('a version that this program does not know');
   const backupId = reader.take(16);
   const challenge = reader.take(32);
   const transcript: Uint8Array[] = [];
