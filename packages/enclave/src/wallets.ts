@@ -21,7 +21,7 @@ import {
   walletHalf,
 } from '@kedge/core';
 import type { Database } from '@kedge/store';
-import { opensslAead } from './aead.ts';
+import { opensslAead, opensslHmac } from './aead.ts';
 import type { RootKeys } from './root-keys.ts';
 import type { ServerKeys } from './server-keys.ts';
 
@@ -87,7 +87,7 @@ export function createSealedWallets(deps: {
     (await rootKeys.mac(addressBytes(['kedge/lookup/v1', project, user, wallet]))).slice(0, LOOKUP);
 
   const find = async (lookup: Uint8Array): Promise<FoundRow | null> => {
-    const [row] = await db.query<Omit<FoundRow, 'lookup'>>(
+    const [row] = await db.read<Omit<FoundRow, 'lookup'>>(
       'select server_key, outer_wrap, payload from wallets where lookup = $1',
       [lookup],
     );
@@ -125,7 +125,7 @@ export function createSealedWallets(deps: {
     sealedSecret: Uint8Array,
   ): Promise<WalletContent> => {
     const secret = await openClientSecret(project, user, sealedSecret);
-    const half = walletHalf(secret, wallet, opensslAead.hmac);
+    const half = walletHalf(secret, wallet, opensslHmac);
     const aad = addressBytes(serverWrapAddress(bytesToHex(row.lookup), row.server_key));
     const inner = await serverKeys.unwrap('wallet', row.server_key, row.outer_wrap, aad);
     const dataKey = open(opensslAead, half, inner, walletAddress('data-key', project, user, wallet));
@@ -185,7 +185,7 @@ export function createSealedWallets(deps: {
       if (existing) return openRow(existing, name, sealedSecret);
       const { project, user, wallet } = name;
       const secret = await openClientSecret(project, user, sealedSecret);
-      const half = walletHalf(secret, wallet, opensslAead.hmac);
+      const half = walletHalf(secret, wallet, opensslHmac);
       const dataKey = random(32);
       const made = content();
       const encoded = encodeContent(made);

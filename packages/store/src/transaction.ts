@@ -37,17 +37,16 @@ export class TransactionGuard {
   /** Calls the work with a `tx` that stops working when the transaction has ended. */
   async run<T>(begin: string, run: RunStatement, work: (tx: Queryable) => Promise<T>): Promise<T> {
     const state: { open: boolean; failure?: unknown } = { open: true };
-    const tx: Queryable = {
-      async query<Row extends object>(sql: string, params?: readonly SqlValue[]) {
-        if (!state.open) throw new StoreError('invalid', 'The transaction has ended; await every query inside it.');
-        try {
-          return (await run(sql, params)) as Row[];
-        } catch (error) {
-          state.failure ??= error;
-          throw error;
-        }
-      },
+    const query = async <Row extends object>(sql: string, params?: readonly SqlValue[]) => {
+      if (!state.open) throw new StoreError('invalid', 'The transaction has ended; await every query inside it.');
+      try {
+        return (await run(sql, params)) as Row[];
+      } catch (error) {
+        state.failure ??= error;
+        throw error;
+      }
     };
+    const tx: Queryable = { query, read: query };
     await run(begin);
     try {
       const result = await this.#current.run(state, () => work(tx));
