@@ -22,7 +22,6 @@ import {
   proofHash,
   type RandomBytes,
   recoveryInfo,
-  sealTo,
   toBase64Url,
   userSubject,
   utf8ToBytes,
@@ -31,6 +30,7 @@ import type { Database } from '@kedge/store';
 import { type Account, Accounts, withKey, withoutKey } from './accounts.ts';
 import { type BackupFolder, encodeManifest, writeBackup } from './backup.ts';
 import type { Enclave } from './enclave.ts';
+import { sealTo } from './hpke.ts';
 import { OpenLimits } from './limits.ts';
 import type { Mirror } from './mirror.ts';
 import { assertParameters } from './parameters.ts';
@@ -286,7 +286,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       const plaintext = encodeCbor({ key: content.key });
       content.key.fill(0);
       const hash = proofHash(proof.document);
-      const answer = await sealTo(answerKey, plaintext, utf8ToBytes('kedge/answer/v1'), hash);
+      const answer = sealTo(answerKey, plaintext, utf8ToBytes('kedge/answer/v1'), hash);
       plaintext.fill(0);
       return {
         answer,

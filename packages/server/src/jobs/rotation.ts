@@ -49,10 +49,7 @@ export function rotationJob(services: Services): Job {
       await db.compact(['users']);
       await enclave.compact();
       const { receipt } = await enclave.finishRotation();
-      await ledger.write({
-        happenings: [{ type: 'rotation.finished', data: { version: active }, receipt }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.finished', data: { version: active }, receipt }]);
     },
   };
 }
@@ -65,10 +62,7 @@ export function rotationScheduleJob({ enclave, ledger }: Services): Job {
     async run() {
       const started = await enclave.startRotationWhenDue();
       if (started === null) return;
-      await ledger.write({
-        happenings: [{ type: 'rotation.started', receipt: started.receipt }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.started', receipt: started.receipt }]);
     },
   };
 }
@@ -131,10 +125,7 @@ async function rewrapWallets({ enclave, ledger }: Services, stopping: () => bool
   while (!stopping()) {
     const { rewrapped, left } = await enclave.rewrapWallets({ limit: WALLETS_AT_ONCE });
     if (rewrapped > 0) {
-      await ledger.write({
-        happenings: [{ type: 'rotation.advanced', data: { wallets: rewrapped } }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.advanced', data: { wallets: rewrapped } }]);
     }
     if (left === 0 || rewrapped === 0) return;
     await yieldToRequests();
