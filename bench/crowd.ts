@@ -8,11 +8,15 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  addressBytes,
+  bytesToHex,
   encodeProof,
   fromBase64Url,
   newId,
+  type ProofDocument,
   type ProofKey,
   proofMessage,
+  serverWrapAddress,
   systemClock,
   toBase64Url,
   userSubject,
@@ -31,6 +35,7 @@ import { createSealedWallets, generateWalletKey } from '../packages/enclave/src/
 import { random } from './vault.ts';
 
 const AT_ONCE = 32;
+const BATCH = 1_000;
 const clock = systemClock();
 
 export interface User {
@@ -102,7 +107,7 @@ export async function makeCrowd(
       users.push(user);
     },
   );
-  await fillUp(primary, vault, counts.wallets - counts.users * counts.openable);
+  await fillUp(primary, vault, serverKeys, counts.wallets - counts.users * counts.openable);
   await lease!.release();
   mirror.close();
   await rootKeys.close();
@@ -114,21 +119,21 @@ export async function makeCrowd(
 /** A fresh proof that opens one wallet, as a device makes it. */
 export function proofToOpen(user: User, wallet: string, boot: Uint8Array): string {
   const answerKey = fromBase64Url(generateKeyPairSync('x25519').publicKey.export({ format: 'jwk' }).x!);
-  const document = {
-    act: 'open_wallet' as const,
-    subject: userSubject(user.project, user.user),
-    parameters: { wallet },
-    answerKey,
-    nonce: random(16),
-    boot,
-    expiresAtMs: Date.now() + 55_000,
-  };
+  const subject = userSubject(user.project, user.user);
+  return signedProof(user, { act: 'open_wallet', subject, parameters: { wallet }, answerKey, boot });
+}
+
+export function signedProof(
+  { key, privateKey }: Pick<User, 'key' | 'privateKey'>,
+  said: Omit<ProofDocument, 'nonce' | 'expiresAtMs'>,
+): string {
+  const document = { ...said, nonce: random(16), expiresAtMs: Date.now() + 55_000 };
   const message = proofMessage(document);
   const signature =
-    user.key.algorithm === 'ed25519'
-      ? sign(null, message, user.privateKey)
-      : sign('sha256', message, { key: user.privateKey, dsaEncoding: 'ieee-p1363' });
-  return encodeProof({ document, key: user.key, signature });
+    key.algorithm === 'ed25519'
+      ? sign(null, message, privateKey)
+      : sign('sha256', message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
+  return encodeProof({ document, key, signature });
 }
 
 export async function atOnce<T>(
@@ -200,21 +205,27 @@ async function insertWallet(db: Database, user: User, vault: string, wallet: str
   );
 }
 
-/** Wallets that nobody opens: rows of the size of the others, spread over the users. */
-async function fillUp(primary: Database, vault: Database, count: number): Promise<void> {
+/** Wallets that nobody opens, spread over the users: rows of the size of the others, which a rotation rewraps like them. */
+async function fillUp(primary: Database, vault: Database, serverKeys: ServerKeys, count: number): Promise<void> {
   await primary.query(
     `insert into wallets (project, id, user_id, vault_id, chain, network, public_key, address, second_wrap, created_at)
-     select v.project, gen_random_uuid(), v.user_id, v.id, 'evm', '31337', sha256(n::text::bytea), '0x' || substr(md5(n::text) || md5(n::text), 1, 40), false, now()
+     select v.project, gen_random_uuid(), v.user_id, v.id, 'evm', '31337', sha256(n::text::bytea),
+       '0x' || substr(md5(n::text) || md5(n::text), 1, 40), false, now()
      from (select *, row_number() over () - 1 as at, count(*) over () as many from vaults) v
      join generate_series(1, $1::bigint) n on n % v.many = v.at`,
     [count],
   );
-  await vault.query(
-    `insert into wallets (id, lookup, server_key, outer_wrap, payload)
-     select gen_random_uuid(), substr(sha256(n::text::bytea), 1, 20), 1,
-       decode(repeat(md5(n::text), 10), 'hex'),
-       decode(repeat(md5(n::text), 36), 'hex') from generate_series(1, $1::bigint) n`,
-    [count],
-  );
+  const [inner, payload] = [random(112), random(576)];
+  for (let left = count; left > 0; left -= BATCH) {
+    const lookups = Array.from({ length: Math.min(left, BATCH) }, () => random(20));
+    const aadOf = (lookup: Uint8Array) => addressBytes(serverWrapAddress(bytesToHex(lookup), serverKeys.active));
+    const wraps = await Promise.all(lookups.map((lookup) => serverKeys.wrap('wallet', inner, aadOf(lookup))));
+    await vault.query(
+      `insert into wallets (id, lookup, server_key, outer_wrap, payload)
+       select gen_random_uuid(), lookup, $1, wrap, $2 from unnest($3::bytea[], $4::bytea[]) as t (lookup, wrap)`,
+      [serverKeys.active, payload, lookups, wraps],
+    );
+  }
   for (const db of [primary, vault]) await db.query('analyze');
+  await vault.query('checkpoint'); // of the whole server, or it would come in the middle of a measurement
 }

@@ -11,6 +11,7 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   words: async () => (await import('./words.ts')).words, // first, because it also looks at memory
   'wallet-open': async () => (await import('./wallet-open.ts')).walletOpen,
   rotation: async () => (await import('./rotation.ts')).rotation,
+  gentle: async () => (await import('./gentle.ts')).gentle,
   hsm: async () => (await import('./hsm.ts')).hsm,
   opening: async () => (await import('./opening.ts')).opening,
   start: async () => (await import('./start.ts')).start,

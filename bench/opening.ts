@@ -3,19 +3,19 @@
  * the enclave, against the slowest of its parts alone in the same run. Gateway and enclave are processes of what `tsc`
  * made. Requests and proofs are made before each measured window; a bare client fires them over 32 connections.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { openSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { type CborValue, newId, systemClock } from '@kedge/core';
 import { connectEnclave } from '@kedge/enclave/client';
 import { startPostgres } from '@kedge/store/testing';
 import pg from 'pg';
 import { encodeFrame, FrameReader, hello } from '../packages/enclave/src/wire.ts';
-import { atOnce, type Crowd, makeCrowd, proofToOpen, type User } from './crowd.ts';
+import { atOnce, makeCrowd, proofToOpen } from './crowd.ts';
 import { measureParts, type Question } from './measure.ts';
+import { enclaveConfig, gatewayConfig, type Opening, portOf, requestToOpen, startDist } from './processes.ts';
 import { RawHttp } from './raw-http.ts';
 import { random } from './vault.ts';
 
@@ -24,12 +24,6 @@ const OPENS = 192;
 const USERS = 1_000;
 const OPENABLE = 4;
 const WALLETS = 100_000;
-
-interface Opening {
-  readonly user: User;
-  readonly wallet: string;
-  readonly proof: string;
-}
 
 export const opening: Question = {
   name: 'opening',
@@ -71,12 +65,12 @@ export const opening: Question = {
         unit: 'per s',
         bar: { atLeast: 0.5 },
         whole: {
-          prepare: () => openings().map(requestOf),
+          prepare: () => openings().map(requestToOpen),
           run: (requests: Buffer[]) => whole.fire(requests),
         },
         parts: {
           'gateway: session, lookups, event, on an enclave that answers at once': {
-            prepare: () => openings().map(requestOf),
+            prepare: () => openings().map(requestToOpen),
             run: (requests: Buffer[]) => gatewayAlone.fire(requests),
           },
           'the hop: a call of the enclave that does nothing': {
@@ -116,70 +110,6 @@ export const opening: Question = {
 
 /** As long as the event of an opening, and no link in a chain that anybody checks. */
 const BODY = 'x'.repeat(900);
-
-function requestOf({ user, wallet, proof }: Opening): Buffer {
-  return Buffer.from(
-    `POST /v1/wallets/${wallet}/open HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ${user.sessionToken}\r\n` +
-      `kedge-proof: ${proof}\r\ncontent-length: 0\r\n\r\n`,
-  );
-}
-
-export function enclaveConfig({ vaultUrl, folder }: Crowd, socket: string) {
-  return {
-    database: vaultUrl,
-    root: { kind: 'software', file: join(folder, 'root') },
-    mirror: join(folder, 'mirror'),
-    listen: { socket },
-    operators: {},
-    // The breaker would trip; the limits of wallets and accounts stay as they are.
-    opensPerMinuteMax: 1_000_000_000,
-    backups: folder,
-  };
-}
-
-export function gatewayConfig({ primaryUrl, folder }: Crowd, name: string, socket: string) {
-  return {
-    name,
-    database: primaryUrl,
-    enclave: { socket },
-    listen: { port: 0 },
-    evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 31337 },
-    backups: folder,
-    gatewayKeyFile: join(folder, `${name}.key`),
-    // The bench comes from one address.
-    limits: { perAddressPerMinute: 1_000_000_000, perPrincipalPerMinute: 1_000_000_000 },
-  };
-}
-
-/** Starts what `tsc` made and gives the address that it says, if it says one. */
-async function startDist(
-  kind: 'enclave' | 'gateway',
-  config: object,
-  { folder }: Crowd,
-  children: ChildProcess[],
-): Promise<string> {
-  const file = join(folder, `${kind}-${children.length}.json`);
-  writeFileSync(file, JSON.stringify(config));
-  const main = new URL(`../packages/${kind === 'enclave' ? 'enclave' : 'server'}/dist/main.js`, import.meta.url);
-  const child = spawn(process.execPath, [...process.execArgv.filter(isProfiling), main.pathname, 'serve'], {
-    env: { ...process.env, [`KEDGE_${kind.toUpperCase()}_CONFIG`]: file },
-    stdio: ['ignore', 'pipe', openSync(`${file}.log`, 'a')],
-  });
-  children.push(child);
-  for await (const line of createInterface({ input: child.stdout! })) {
-    const said = JSON.parse(line) as { ready?: boolean; url?: string };
-    if (said.ready) return said.url ?? '';
-  }
-  throw new Error(`the ${kind} did not start`);
-}
-
-function isProfiling(flag: string): boolean {
-  return flag.startsWith('--cpu-prof');
-}
-
-function portOf(url: string): number {
-  return Number(new URL(url).port);
-}
 
 /** An enclave that answers every opening with the same bytes, at once, and knows nothing else. */
 async function startStub(path: string): Promise<Server> {

@@ -27,6 +27,16 @@ export class RawHttp {
     );
   }
 
+  /** How long one takes, in milliseconds, on the next connection that is free. */
+  async time(request: Buffer): Promise<number> {
+    const began = performance.now();
+    const socket = this.#sockets.shift();
+    if (!socket) throw new Error('every connection is busy');
+    await exchange(socket, request);
+    this.#sockets.push(socket);
+    return performance.now() - began;
+  }
+
   close(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

@@ -9,13 +9,15 @@ import { createInterface } from 'node:readline';
 import { startPostgres } from '@kedge/store/testing';
 import { makeCrowd } from './crowd.ts';
 import { pairsAtMost, type Question, type Row } from './measure.ts';
-import { enclaveConfig, gatewayConfig } from './opening.ts';
+import { enclaveConfig, gatewayConfig } from './processes.ts';
 
-const SHARED = ['cborg', '@hpke/core', '@noble/hashes/hkdf.js', 'pg', '@electric-sql/pglite', 'zod', 'uuid'];
+/** Those that are not hoisted are named by their place. */
+const NOBLE = ['hashes/hkdf.js', 'hashes/sha2.js'].map((file) => `../core/node_modules/@noble/${file}`);
+const SHARED = [...NOBLE, 'cborg', '@hpke/core', 'pg', '@electric-sql/pglite', 'zod', 'uuid'];
 const GATEWAY = [
   ...SHARED,
   ...['fastify', '@fastify/helmet', '@fastify/rate-limit', '@fastify/swagger', '@fastify/swagger-ui'],
-  ...['fastify-type-provider-zod', 'pino', 'prom-client', 'micro-eth-signer', '@noble/curves/secp256k1.js'],
+  ...['pino', 'prom-client', 'micro-eth-signer', '../chains/node_modules/@noble/curves/secp256k1.js'],
 ];
 const ENCLAVE = [...SHARED, '@node-rs/argon2', 'age-encryption', 'koffi'];
 

@@ -40,7 +40,7 @@ import { ServerKeys } from './server-keys.ts';
 import { ServiceTime, TICK_MS } from './service-time.ts';
 import { readSigned, signDocument } from './signing.ts';
 import { type Finding, SealedState } from './state.ts';
-import { type Curve, createSealedWallets, generateWalletKey, versionOf } from './wallets.ts';
+import { type Curve, createSealedWallets, generateWalletKey, versionOf, yieldToCallers } from './wallets.ts';
 import { wireMethods } from './wire.ts';
 import { WordsHasher } from './words.ts';
 
@@ -322,7 +322,8 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
 
     async rewrapClientSecrets({ secrets }) {
       const rewrapped: (Uint8Array | null)[] = [];
-      for (const { project, user, clientSecret } of secrets) {
+      for (const [index, { project, user, clientSecret }] of secrets.entries()) {
+        await yieldToCallers(index);
         rewrapped.push(await wallets.rewrapClientSecret(project, user, clientSecret).catch(nullIfInvalid));
       }
       return { serverKey: serverKeys.active, secrets: rewrapped };
