@@ -40,7 +40,14 @@ import { ServerKeys } from './server-keys.ts';
 import { ServiceTime, TICK_MS } from './service-time.ts';
 import { readSigned, signDocument } from './signing.ts';
 import { type Finding, SealedState } from './state.ts';
-import { type Curve, createSealedWallets, generateWalletKey, versionOf, yieldToCallers } from './wallets.ts';
+import {
+  type Curve,
+  createSealedWallets,
+  endsStretch,
+  generateWalletKey,
+  versionOf,
+  yieldToCallers,
+} from './wallets.ts';
 import { wireMethods } from './wire.ts';
 import { WordsHasher } from './words.ts';
 
@@ -323,7 +330,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     async rewrapClientSecrets({ secrets }) {
       const rewrapped: (Uint8Array | null)[] = [];
       for (const [index, { project, user, clientSecret }] of secrets.entries()) {
-        await yieldToCallers(index);
+        if (endsStretch(index)) await yieldToCallers();
         rewrapped.push(await wallets.rewrapClientSecret(project, user, clientSecret).catch(nullIfInvalid));
       }
       return { serverKey: serverKeys.active, secrets: rewrapped };

@@ -29,8 +29,8 @@ const PAYLOAD_PAD = 512;
 const LOOKUP = 20;
 const FIRST = [0, '00000000-0000-0000-0000-000000000000'] as const;
 export const REWRAP_MAX = 1_000;
-/** So many are rewrapped before those who want to open a wallet have their turn: about a millisecond. */
-const REWRAP_AT_A_STRETCH = 25;
+/** So many are rewrapped before those who want to open a wallet have their turn: one or two milliseconds. */
+const REWRAP_AT_A_STRETCH = 50;
 
 export type Curve = 'secp256k1' | 'ed25519';
 
@@ -247,7 +247,7 @@ export function createSealedWallets(deps: {
         const ids: string[] = [];
         const wraps: Uint8Array[] = [];
         for (const [index, row] of found.entries()) {
-          await yieldToCallers(index);
+          if (endsStretch(index)) await yieldToCallers();
           // A damaged row stays as it is, keeps the old version from being retired, and holds up nobody else.
           const wrap = await rewrapOuter(row, active).catch(nullIfDamaged);
           if (wrap === null) continue;
@@ -271,9 +271,13 @@ export function createSealedWallets(deps: {
   };
 }
 
-/** Every so many of a long loop, lets what waits in the event loop go first: rewrapping itself waits for nothing. */
-export async function yieldToCallers(index: number): Promise<void> {
-  if (index % REWRAP_AT_A_STRETCH === REWRAP_AT_A_STRETCH - 1) await new Promise((resolve) => setImmediate(resolve));
+export function endsStretch(index: number): boolean {
+  return index % REWRAP_AT_A_STRETCH === REWRAP_AT_A_STRETCH - 1;
+}
+
+/** Lets what waits in the event loop go first: rewrapping itself waits for nothing. */
+export function yieldToCallers(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function nullIfDamaged(error: unknown): null {
