@@ -11,7 +11,10 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   words: async () => (await import('./words.ts')).words, // first, because it also looks at memory
   'wallet-open': async () => (await import('./wallet-open.ts')).walletOpen,
   rotation: async () => (await import('./rotation.ts')).rotation,
+  gentle: async () => (await import('./gentle.ts')).gentle,
   hsm: async () => (await import('./hsm.ts')).hsm,
+  opening: async () => (await import('./opening.ts')).opening,
+  start: async () => (await import('./start.ts')).start,
   gateway: async () => (await import('./gateway.ts')).gateway,
 };
 
@@ -36,6 +39,7 @@ for (const name of names.length > 0 ? names : Object.keys(questions)) {
 process.exit(missed ? 1 : 0);
 
 function describeRow({ id, what, value, unit, reference, ratio, low, high, bar, met }: Row): string {
+  if (bar === null) return `${id.padEnd(4)} ${what.padEnd(64)} ${figure(value)} ${unit}`;
   const bound = 'atLeast' in bar ? `≥ ${bar.atLeast}` : `≤ ${bar.atMost}`;
   const mark = met ? 'met' : 'MISSED';
   if (ratio === null) return `${id.padEnd(4)} ${what.padEnd(64)} ${figure(value)} ${unit}  (${bound}: ${mark})`;

@@ -6,6 +6,7 @@
 import { randomInt } from 'node:crypto';
 
 const PAIRS_MIN = 30;
+const WARM_UP = 3;
 const RESAMPLES = 2_000;
 
 export interface Row {
@@ -20,7 +21,8 @@ export interface Row {
   readonly ratio: number | null;
   readonly low: number | null;
   readonly high: number | null;
-  readonly bar: { readonly atLeast: number } | { readonly atMost: number };
+  /** null for a figure that is only there to explain another. */
+  readonly bar: { readonly atLeast: number } | { readonly atMost: number } | null;
   readonly met: boolean;
 }
 
@@ -49,7 +51,7 @@ export interface Pair {
 }
 
 export async function measurePairs(pair: Pair): Promise<Row> {
-  const { id, what, count, unit, bar, pairs = PAIRS_MIN, warmUp = 3 } = pair;
+  const { id, what, count, unit, bar, pairs = PAIRS_MIN, warmUp = WARM_UP } = pair;
   for (let round = 0; round < warmUp; round++) {
     await pair.ours();
     await pair.reference();
@@ -76,6 +78,87 @@ export async function measurePairs(pair: Pair): Promise<Row> {
   };
 }
 
+/** A run of `count` of something; what `prepare` gives is made before the clock starts. */
+export interface Timed {
+  prepare(): unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: each run takes what its own `prepare` gave
+  run(prepared: any): Promise<unknown>;
+}
+
+/** The whole against the slowest of its parts, each alone, one after the other in every round. A row for each. */
+export async function measureParts(measured: {
+  readonly id: string;
+  readonly what: string;
+  readonly count: number;
+  readonly unit: string;
+  readonly bar: { readonly atLeast: number };
+  readonly whole: Timed;
+  readonly parts: Readonly<Record<string, Timed>>;
+}): Promise<Row[]> {
+  const { id, what, count, unit, bar, whole, parts } = measured;
+  const rates = new Map<string, number[]>();
+  for (let round = -WARM_UP; round < PAIRS_MIN; round++) {
+    for (const [name, timed] of [['', whole] as const, ...Object.entries(parts)]) {
+      const prepared = timed.prepare();
+      const rate = count / (await secondsOf(() => timed.run(prepared)));
+      if (round >= 0) rates.set(name, [...(rates.get(name) ?? []), rate]);
+    }
+  }
+  const ours = rates.get('')!;
+  const names = Object.keys(parts);
+  const slowest = names.reduce((a, b) => (median(rates.get(b)!) < median(rates.get(a)!) ? b : a));
+  const ratios = ours.map((rate, round) => rate / rates.get(slowest)![round]!);
+  const [low, high] = bootstrap(ratios);
+  const alone = { id, unit, reference: null, ratio: null, low: null, high: null, bar: null, met: true };
+  return [
+    {
+      ...{ id, what, unit, bar, low, high },
+      value: median(ours),
+      reference: median(rates.get(slowest)!),
+      ratio: median(ratios),
+      met: low >= bar.atLeast,
+    },
+    ...names.map((name) => ({ ...alone, what: `  ${name}`, value: median(rates.get(name)!) })),
+  ];
+}
+
+/** Pairs of ours and the reference, of something that is better small. */
+export function pairsAtMost(
+  row: Pick<Row, 'id' | 'what' | 'unit'> & { readonly bar: { readonly atMost: number } },
+  pairs: readonly (readonly [ours: number, reference: number])[],
+): Row {
+  const ratios = pairs.map(([ours, reference]) => ours / reference);
+  const [low, high] = bootstrap(ratios);
+  return {
+    ...row,
+    ...{ low, high, ratio: median(ratios), met: high <= row.bar.atMost },
+    value: median(pairs.map(([ours]) => ours)),
+    reference: median(pairs.map(([, reference]) => reference)),
+  };
+}
+
+/** The 99th percentile of ours against that of the reference. */
+export function tailAtMost(
+  row: Pick<Row, 'id' | 'what' | 'unit'> & { readonly bar: { readonly atMost: number } },
+  ours: readonly number[],
+  reference: readonly number[],
+): Row {
+  const ratios = Array.from({ length: RESAMPLES }, () => p99(resampled(ours)) / p99(resampled(reference))).sort(
+    (a, b) => a - b,
+  );
+  const [low, high] = [ratios[Math.floor(0.025 * RESAMPLES)]!, ratios[Math.ceil(0.975 * RESAMPLES) - 1]!];
+  const ratio = p99(ours) / p99(reference);
+  return { ...row, low, high, ratio, value: p99(ours), reference: p99(reference), met: high <= row.bar.atMost };
+}
+
+function p99(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.ceil(0.99 * values.length) - 1]!;
+}
+
+function resampled(values: readonly number[]): number[] {
+  return values.map(() => values[randomInt(values.length)]!);
+}
+
 /** A figure without a reference, such as memory. */
 export function single(
   row: Pick<Row, 'id' | 'what' | 'value' | 'unit'> & { readonly bar: { readonly atMost: number } },
@@ -90,9 +173,7 @@ export function median(values: readonly number[]): number {
 }
 
 function bootstrap(values: readonly number[]): readonly [low: number, high: number] {
-  const medians = Array.from({ length: RESAMPLES }, () =>
-    median(values.map(() => values[randomInt(values.length)]!)),
-  ).sort((a, b) => a - b);
+  const medians = Array.from({ length: RESAMPLES }, () => median(resampled(values))).sort((a, b) => a - b);
   return [medians[Math.floor(0.025 * RESAMPLES)]!, medians[Math.ceil(0.975 * RESAMPLES) - 1]!];
 }
 

@@ -78,7 +78,7 @@ export const walletOpen: Question = {
       ours: () =>
         atOnce(indexes(), async (index) => {
           const name = names[index]!;
-          const [secret] = await db.query<{ client_secret: Uint8Array }>(
+          const [secret] = await db.read<{ client_secret: Uint8Array }>(
             'select client_secret from secrets where user_id = $1',
             [name.user],
           );

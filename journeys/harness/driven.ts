@@ -51,6 +51,7 @@ export function listenToJourney(): Driven {
               if (table) tables.add(table);
               return tx.query(sql, params);
             },
+            read: (sql, params) => tx.read(sql, params),
           });
           for (const table of tables) points.pass(`${name} ${table}`, 'before');
           return worked;
@@ -104,6 +105,7 @@ function bound(db: Database): Database {
   return {
     engine: db.engine,
     query: (sql, params) => db.query(sql, params),
+    read: (sql, params) => db.read(sql, params),
     transaction: (work, options) => db.transaction(work, options),
     compact: (tables) => db.compact(tables),
     sizeBytes: () => db.sizeBytes(),

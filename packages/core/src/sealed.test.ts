@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { hkdf } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { sha512 } from '@noble/hashes/sha2.js';
 import fc from 'fast-check';
 import { concatBytes, utf8ToBytes } from './bytes.ts';
 import { type Address, type Aead, addressBytes, open, seal } from './sealed.ts';
@@ -107,16 +106,20 @@ test('key-commitment attack: a ciphertext that AES-GCM opens under two keys open
   assert.equal(open(permissive, other, forged, address), null);
 });
 
+test('zero-padded key attack: a key of another length, which HMAC would take for the same, is refused', () => {
+  for (const bad of [concatBytes(key, new Uint8Array(1)), concatBytes(key, new Uint8Array(32)), key.subarray(0, 31)]) {
+    assert.throws(() => open(aead, bad, sealed, address), RangeError);
+    assert.throws(() => seal(aead, random, bad, secret, address), RangeError);
+  }
+});
+
 test('padding that is not zeros, and a length beyond the padding, are refused though the tag fits', () => {
   const nonce = random(12);
-  const header = Uint8Array.of(0x4b, 0x53, 1, 1);
-  const commitment = hmac(
-    sha256,
-    hkdf(sha256, key, undefined, utf8ToBytes('kedge/sealed/commit/v1'), 32),
-    concatBytes(header, nonce),
-  );
+  const header = Uint8Array.of(0x4b, 0x53, 2, 1);
+  const derived = hmac(sha512, key, concatBytes(utf8ToBytes('kedge/sealed/v2\0'), header, nonce));
+  const [aesKey, commitment] = [derived.subarray(0, 32), derived.subarray(32)];
   const made = (padded: Uint8Array) =>
-    concatBytes(header, nonce, commitment, aead.seal(key, nonce, padded, addressBytes(address)));
+    concatBytes(header, nonce, commitment, aead.seal(aesKey, nonce, padded, addressBytes(address)));
   assert.deepEqual(open(aead, key, made(Uint8Array.of(0, 0, 0, 1, 9, 0, 0)), address), Uint8Array.of(9));
   assert.equal(open(aead, key, made(Uint8Array.of(0, 0, 0, 1, 9, 0, 1)), address), null);
   assert.equal(open(aead, key, made(Uint8Array.of(0, 0, 0, 4, 9, 0, 0)), address), null);
@@ -128,9 +131,9 @@ test('the commitment is the same whether the cipher brings its own HMAC or not',
   const calls: number[] = [];
   const fast: Aead = {
     ...aead,
-    hmac(with_, data) {
+    hmacSha512(with_, data) {
       calls.push(data.length);
-      return hmac(sha256, with_, data);
+      return hmac(sha512, with_, data);
     },
   };
   assert.deepEqual(open(fast, key, sealed, address), secret);

@@ -4,26 +4,30 @@
  * AES-GCM alone lets one ciphertext open under two keys, and the additional data binds the address: a ciphertext moved
  * to another row, field, tenant or purpose does not open. Bytes:
  *
- *     magic "KS" ‖ version 1 ‖ algorithm 1 ‖ nonce (12) ‖ commitment (32) ‖ ciphertext ‖ tag (16)
+ *     magic "KS" ‖ version 2 ‖ algorithm 1 ‖ nonce (12) ‖ commitment (32) ‖ ciphertext ‖ tag (16)
+ *     AES key (32) ‖ commitment (32) = HMAC-SHA512(key, "kedge/sealed/v2\0" ‖ magic … nonce)
  *
- * The cipher is an argument: the enclave passes OpenSSL's, a browser passes noble's.
+ * Whoever finds two keys with one commitment has found a collision of SHA-512 cut to 256 bits, and neither half tells
+ * of the other. The cipher is an argument: the enclave passes OpenSSL's, a browser passes noble's.
  */
-import { concatBytes, equalBytes } from './bytes.ts';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha512 } from '@noble/hashes/sha2.js';
+import { concatBytes, equalBytes, utf8ToBytes } from './bytes.ts';
 import type { RandomBytes } from './clock.ts';
-import { type Hmac, hkdf32, hkdfInfo, nobleHmac } from './hkdf.ts';
+import type { Hmac } from './hkdf.ts';
 
 /** AES-256-GCM with a 12-byte nonce and a 16-byte tag at the end. `open` gives null when the tag does not fit. */
 export interface Aead {
   seal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array;
   open(key: Uint8Array, nonce: Uint8Array, ciphertext: Uint8Array, aad: Uint8Array): Uint8Array | null;
-  /** Where the platform has one that is faster than noble's. */
-  readonly hmac?: Hmac;
+  /** HMAC-SHA512, where the platform has one that is faster than noble's. */
+  readonly hmacSha512?: Hmac;
 }
 
 /** Where sealed data lives: parts in a fixed order, none of which may come from the ciphertext itself. */
 export type Address = readonly string[];
 
-const HEADER = new Uint8Array([0x4b, 0x53, 1, 1]);
+const HEADER = new Uint8Array([0x4b, 0x53, 2, 1]);
 const OVERHEAD = HEADER.length + 12 + 32 + 16;
 
 /** Every part prefixed with its length (4 bytes, big-endian), so that no two addresses have the same bytes. */
@@ -46,7 +50,7 @@ export function addressBytes(address: Address): Uint8Array {
 
 const utf8 = new TextEncoder();
 
-/** Seals `plaintext`, first padded with zeros to a multiple of `padTo`, so that sizes tell nothing. */
+/** Seals `plaintext`, first padded with zeros to a multiple of `padTo`, so that sizes tell nothing. `key`: 32 uniform bytes. */
 export function seal(
   aead: Aead,
   random: RandomBytes,
@@ -61,13 +65,10 @@ export function seal(
   padded.set(length);
   padded.set(plaintext, 4);
   const nonce = random(12);
-  const sealed = concatBytes(
-    HEADER,
-    nonce,
-    commitment(aead, key, nonce),
-    aead.seal(key, nonce, padded, addressBytes(address)),
-  );
+  const { aesKey, commitment } = derive(aead, key, nonce);
+  const sealed = concatBytes(HEADER, nonce, commitment, aead.seal(aesKey, nonce, padded, addressBytes(address)));
   padded.fill(0);
+  aesKey.fill(0);
   return sealed;
 }
 
@@ -75,8 +76,11 @@ export function seal(
 export function open(aead: Aead, key: Uint8Array, sealed: Uint8Array, address: Address): Uint8Array | null {
   if (sealed.length < OVERHEAD + 4 || !equalBytes(sealed.subarray(0, 4), HEADER)) return null;
   const nonce = sealed.subarray(4, 16);
-  if (!equalBytes(sealed.subarray(16, 48), commitment(aead, key, nonce))) return null;
-  const padded = aead.open(key, nonce, sealed.subarray(48), addressBytes(address));
+  const { aesKey, commitment } = derive(aead, key, nonce);
+  const padded = equalBytes(sealed.subarray(16, 48), commitment)
+    ? aead.open(aesKey, nonce, sealed.subarray(48), addressBytes(address))
+    : null;
+  aesKey.fill(0);
   if (padded === null) return null;
   const length = new DataView(padded.buffer, padded.byteOffset).getUint32(0);
   let padding = 0;
@@ -87,9 +91,13 @@ export function open(aead: Aead, key: Uint8Array, sealed: Uint8Array, address: A
   return plaintext;
 }
 
-function commitment({ hmac = nobleHmac }: Aead, key: Uint8Array, nonce: Uint8Array): Uint8Array {
-  const committing = hkdf32(key, commitInfo, hmac);
-  return hmac(committing, concatBytes(HEADER, nonce));
+/** HMAC pads its key with zeros, so a key of another length could have the commitment of this one. */
+function derive({ hmacSha512 = nobleHmacSha512 }: Aead, key: Uint8Array, nonce: Uint8Array) {
+  if (key.length !== 32) throw new RangeError('not a key of 32 bytes');
+  const derived = hmacSha512(key, concatBytes(DOMAIN, nonce));
+  return { aesKey: derived.subarray(0, 32), commitment: derived.subarray(32) };
 }
 
-const commitInfo = hkdfInfo('kedge/sealed/commit/v1');
+const DOMAIN = concatBytes(utf8ToBytes('kedge/sealed/v2\0'), HEADER);
+
+const nobleHmacSha512: Hmac = (key, data) => hmac(sha512, key, data);

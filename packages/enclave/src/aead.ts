@@ -1,6 +1,6 @@
-/** AES-256-GCM and HMAC of OpenSSL behind core's `Aead`; the sealed form itself is core/sealed.ts. */
+/** AES-256-GCM and HMAC of OpenSSL for core's sealed form (sealed.ts) and derivations. */
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
-import type { Aead } from '@kedge/core';
+import type { Aead, Hmac } from '@kedge/core';
 
 const TAG = 16;
 
@@ -22,7 +22,9 @@ export const opensslAead: Aead = {
       plaintext.fill(0);
       return null;
     }
-    return new Uint8Array(plaintext);
+    return new Uint8Array(plaintext.buffer, plaintext.byteOffset, plaintext.length); // its own memory, to be wiped
   },
-  hmac: (key, data) => createHmac('sha256', key).update(data).digest(),
+  hmacSha512: (key, data) => createHmac('sha512', key).update(data).digest(),
 };
+
+export const opensslHmac: Hmac = (key, data) => createHmac('sha256', key).update(data).digest();

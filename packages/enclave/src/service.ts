@@ -22,7 +22,6 @@ import {
   proofHash,
   type RandomBytes,
   recoveryInfo,
-  sealTo,
   toBase64Url,
   userSubject,
   utf8ToBytes,
@@ -31,6 +30,7 @@ import type { Database } from '@kedge/store';
 import { type Account, Accounts, withKey, withoutKey } from './accounts.ts';
 import { type BackupFolder, encodeManifest, writeBackup } from './backup.ts';
 import type { Enclave } from './enclave.ts';
+import { sealTo } from './hpke.ts';
 import { OpenLimits } from './limits.ts';
 import type { Mirror } from './mirror.ts';
 import { assertParameters } from './parameters.ts';
@@ -40,7 +40,14 @@ import { ServerKeys } from './server-keys.ts';
 import { ServiceTime, TICK_MS } from './service-time.ts';
 import { readSigned, signDocument } from './signing.ts';
 import { type Finding, SealedState } from './state.ts';
-import { type Curve, createSealedWallets, generateWalletKey, versionOf } from './wallets.ts';
+import {
+  type Curve,
+  createSealedWallets,
+  endsStretch,
+  generateWalletKey,
+  versionOf,
+  yieldToCallers,
+} from './wallets.ts';
 import { wireMethods } from './wire.ts';
 import { WordsHasher } from './words.ts';
 
@@ -286,7 +293,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       const plaintext = encodeCbor({ key: content.key });
       content.key.fill(0);
       const hash = proofHash(proof.document);
-      const answer = await sealTo(answerKey, plaintext, utf8ToBytes('kedge/answer/v1'), hash);
+      const answer = sealTo(answerKey, plaintext, utf8ToBytes('kedge/answer/v1'), hash);
       plaintext.fill(0);
       return {
         answer,
@@ -322,7 +329,8 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
 
     async rewrapClientSecrets({ secrets }) {
       const rewrapped: (Uint8Array | null)[] = [];
-      for (const { project, user, clientSecret } of secrets) {
+      for (const [index, { project, user, clientSecret }] of secrets.entries()) {
+        if (endsStretch(index)) await yieldToCallers();
         rewrapped.push(await wallets.rewrapClientSecret(project, user, clientSecret).catch(nullIfInvalid));
       }
       return { serverKey: serverKeys.active, secrets: rewrapped };

@@ -374,7 +374,7 @@ function groupByBucket(rows: readonly Row[]): Map<number, Row[]> {
 }
 
 function selectBuckets(db: Queryable, buckets: readonly number[]): Promise<Row[]> {
-  return db.query<Row>('select bucket, key, version, sealed from state where bucket = any($1::int[])', [buckets]);
+  return db.read<Row>('select bucket, key, version, sealed from state where bucket = any($1::int[])', [buckets]);
 }
 
 function hashBucket(rows: readonly Row[]): Uint8Array {

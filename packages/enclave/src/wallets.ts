@@ -21,7 +21,7 @@ import {
   walletHalf,
 } from '@kedge/core';
 import type { Database } from '@kedge/store';
-import { opensslAead } from './aead.ts';
+import { opensslAead, opensslHmac } from './aead.ts';
 import type { RootKeys } from './root-keys.ts';
 import type { ServerKeys } from './server-keys.ts';
 
@@ -29,6 +29,8 @@ const PAYLOAD_PAD = 512;
 const LOOKUP = 20;
 const FIRST = [0, '00000000-0000-0000-0000-000000000000'] as const;
 export const REWRAP_MAX = 1_000;
+/** So many are rewrapped before those who want to open a wallet have their turn: one or two milliseconds. */
+const REWRAP_AT_A_STRETCH = 50;
 
 export type Curve = 'secp256k1' | 'ed25519';
 
@@ -87,7 +89,7 @@ export function createSealedWallets(deps: {
     (await rootKeys.mac(addressBytes(['kedge/lookup/v1', project, user, wallet]))).slice(0, LOOKUP);
 
   const find = async (lookup: Uint8Array): Promise<FoundRow | null> => {
-    const [row] = await db.query<Omit<FoundRow, 'lookup'>>(
+    const [row] = await db.read<Omit<FoundRow, 'lookup'>>(
       'select server_key, outer_wrap, payload from wallets where lookup = $1',
       [lookup],
     );
@@ -125,7 +127,7 @@ export function createSealedWallets(deps: {
     sealedSecret: Uint8Array,
   ): Promise<WalletContent> => {
     const secret = await openClientSecret(project, user, sealedSecret);
-    const half = walletHalf(secret, wallet, opensslAead.hmac);
+    const half = walletHalf(secret, wallet, opensslHmac);
     const aad = addressBytes(serverWrapAddress(bytesToHex(row.lookup), row.server_key));
     const inner = await serverKeys.unwrap('wallet', row.server_key, row.outer_wrap, aad);
     const dataKey = open(opensslAead, half, inner, walletAddress('data-key', project, user, wallet));
@@ -185,7 +187,7 @@ export function createSealedWallets(deps: {
       if (existing) return openRow(existing, name, sealedSecret);
       const { project, user, wallet } = name;
       const secret = await openClientSecret(project, user, sealedSecret);
-      const half = walletHalf(secret, wallet, opensslAead.hmac);
+      const half = walletHalf(secret, wallet, opensslHmac);
       const dataKey = random(32);
       const made = content();
       const encoded = encodeContent(made);
@@ -244,7 +246,8 @@ export function createSealedWallets(deps: {
         );
         const ids: string[] = [];
         const wraps: Uint8Array[] = [];
-        for (const row of found) {
+        for (const [index, row] of found.entries()) {
+          if (endsStretch(index)) await yieldToCallers();
           // A damaged row stays as it is, keeps the old version from being retired, and holds up nobody else.
           const wrap = await rewrapOuter(row, active).catch(nullIfDamaged);
           if (wrap === null) continue;
@@ -266,6 +269,15 @@ export function createSealedWallets(deps: {
       return { rewrapped, left: counted };
     },
   };
+}
+
+export function endsStretch(index: number): boolean {
+  return index % REWRAP_AT_A_STRETCH === REWRAP_AT_A_STRETCH - 1;
+}
+
+/** Lets what waits in the event loop go first: rewrapping itself waits for nothing. */
+export function yieldToCallers(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function nullIfDamaged(error: unknown): null {

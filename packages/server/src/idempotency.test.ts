@@ -140,6 +140,7 @@ describe('a request with an Idempotency-Key', () => {
     const dying: Database = {
       ...proxied(db),
       query: (sql, params) => (isDead ? Promise.reject(new StoreError('unavailable', 'dead')) : db.query(sql, params)),
+      read: (sql, params) => (isDead ? Promise.reject(new StoreError('unavailable', 'dead')) : db.read(sql, params)),
       transaction: (work, options) =>
         isDead ? Promise.reject(new StoreError('unavailable', 'dead')) : db.transaction(work, options),
     };
@@ -177,6 +178,7 @@ function proxied(db: Database): Database {
   return {
     engine: db.engine,
     query: (sql, params) => db.query(sql, params),
+    read: (sql, params) => db.read(sql, params),
     transaction: (work, options) => db.transaction(work, options),
     compact: (tables) => db.compact(tables),
     sizeBytes: () => db.sizeBytes(),

@@ -5,19 +5,31 @@
  * a rolled-back database or a rolled-back enclave seals itself. It remembers; it decides nothing.
  */
 import { createHash } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { type Clock, KedgeError, linkEvent, type RandomBytes, toBase64Url } from '@kedge/core';
 import type { Enclave } from '@kedge/enclave/client';
-import { commit, createSequencer, type Database, type Queryable, type Sequencer } from '@kedge/store';
+import {
+  commit,
+  createEventWriter,
+  createSequencer,
+  type Database,
+  type Queryable,
+  type Sequencer,
+} from '@kedge/store';
 import { eventOf, type Happening } from './events.ts';
 import { acrossProjects, findEventHash, findHead, findMirror, insertHead, storeMirror } from './store.ts';
 
 /** The enclave takes at most so many events between two heads. */
 const HEAD_EVENTS_MAX = 1_000;
+/** Between two runs of the chain while events keep coming: each then takes many. */
+const CHAIN_PAUSE_MS = 25;
 
 export interface Ledger {
   readonly sequencer: Sequencer;
   /** The only way to change a customer's state: the change and what tells of it, in one transaction. */
   write<T>(change: { readonly happenings: readonly Happening[]; next(tx: Queryable): Promise<T> }): Promise<T>;
+  /** Tells of something that changed no row, durably; what is told at the same time shares one commit. */
+  tell(happenings: readonly Happening[]): Promise<void>;
   /** Chains what waits. Calls made while it runs become one more run. */
   chain(): Promise<void>;
   /** Signs heads up to the newest event and keeps the enclave's mirror. Throws what the enclave throws. */
@@ -36,7 +48,8 @@ export interface LedgerDeps {
 export function createLedger({ db, enclave, clock, random, onChainFailure }: LedgerDeps): Ledger {
   const sequencer = createSequencer(db, { link: linkEvent });
   const on = acrossProjects(db);
-  const chain = coalesced(() => sequencer.run().then(() => {}, onChainFailure));
+  const chain = coalesced(() => sequencer.run().then(() => {}, onChainFailure), CHAIN_PAUSE_MS);
+  const writeEvents = createEventWriter(db);
   let metBoot = '';
   let unsigned = 0;
 
@@ -45,14 +58,13 @@ export function createLedger({ db, enclave, clock, random, onChainFailure }: Led
     async write({ happenings, next }) {
       const events = happenings.map((happening) => eventOf(clock, random, happening));
       const result = await commit(db, { events, next });
-      void chain();
-      unsigned += events.length;
-      if (unsigned >= HEAD_EVENTS_MAX) {
-        unsigned = 0;
-        // A head that can't be signed now is signed by the next tick, and /readyz watches its age.
-        void ledger.signHeads().catch(onChainFailure);
-      }
+      chainAfter(events.length);
       return result;
+    },
+    async tell(happenings) {
+      const events = happenings.map((happening) => eventOf(clock, random, happening));
+      await writeEvents(events);
+      chainAfter(events.length);
     },
     chain,
     signHeads: coalesced(async () => {
@@ -63,6 +75,15 @@ export function createLedger({ db, enclave, clock, random, onChainFailure }: Led
     }),
   };
   return ledger;
+
+  function chainAfter(count: number): void {
+    void chain();
+    unsigned += count;
+    if (unsigned < HEAD_EVENTS_MAX) return;
+    unsigned = 0;
+    // A head that can't be signed now is signed by the next tick, and /readyz watches its age.
+    void ledger.signHeads().catch(onChainFailure);
+  }
 
   async function meetEnclave(): Promise<void> {
     const status = await enclave.status();
@@ -101,8 +122,8 @@ export function createLedger({ db, enclave, clock, random, onChainFailure }: Led
   }
 }
 
-/** Never two at once: a call during a run waits for one further run, which all such calls share. */
-export function coalesced(run: () => Promise<void>): () => Promise<void> {
+/** Never two at once: a call during a run waits for one further run, which all such calls share and which starts after a pause. */
+export function coalesced(run: () => Promise<void>, pauseMs = 0): () => Promise<void> {
   let running: Promise<void> | null = null;
   let next: Promise<void> | null = null;
   const begin = () => {
@@ -113,9 +134,11 @@ export function coalesced(run: () => Promise<void>): () => Promise<void> {
     return current;
   };
   return () => {
+    if (next !== null) return next;
     if (running === null) return begin();
-    next ??= running
+    next = running
       .catch(() => {})
+      .then(() => (pauseMs > 0 ? setTimeout(pauseMs) : undefined))
       .then(() => {
         next = null;
         return begin();

@@ -27,20 +27,32 @@ export interface InProject {
   readonly project: ProjectId;
   /** Runs one statement; `params` are `$2…`. */
   query<Row extends object>(sql: ScopedSql, params?: readonly SqlValue[]): Promise<Row[]>;
+  /** The same for a lookup by a key. */
+  read<Row extends object>(sql: ScopedSql, params: readonly SqlValue[]): Promise<Row[]>;
 }
 
 export function inProject(on: Queryable, project: ProjectId): InProject {
-  return { project, query: (sql, params = []) => on.query(sql, [project, ...params]) };
+  return {
+    project,
+    query: (sql, params = []) => on.query(sql, [project, ...params]),
+    read: (sql, params) => on.read(sql, [project, ...params]),
+  };
 }
 
 /** All projects at once. Made where somebody may look at all of them, and nowhere else. */
 export interface AcrossProjects {
   readonly across: 'projects';
   query<Row extends object>(sql: string, params?: readonly SqlValue[]): Promise<Row[]>;
+  /** The same for a lookup by a key. */
+  read<Row extends object>(sql: string, params: readonly SqlValue[]): Promise<Row[]>;
 }
 
 export function acrossProjects(on: Queryable): AcrossProjects {
-  return { across: 'projects', query: (sql, params) => on.query(sql, params) };
+  return {
+    across: 'projects',
+    query: (sql, params) => on.query(sql, params),
+    read: (sql, params) => on.read(sql, params),
+  };
 }
 
 /** Whose rows inside the project: one user's, or everybody's (null). */
@@ -154,7 +166,7 @@ export async function revokeApiKey(on: InProject, id: string, at: Date): Promise
 }
 
 export async function findApiKey(on: AcrossProjects, hash: Uint8Array): Promise<ApiKeyRow | null> {
-  const [row] = await on.query<ApiKeyRow>(
+  const [row] = await on.read<ApiKeyRow>(
     `select ${apiKeyColumns} from api_keys where hash = $1 and revoked_at is null`,
     [hash],
   );
@@ -193,7 +205,7 @@ export async function insertUser(on: InProject, row: UserRow): Promise<void> {
 }
 
 export async function findUser(on: InProject, id: string): Promise<UserRow | null> {
-  const [row] = await on.query<UserRow>(`select ${userColumns} from users where project = $1 and id = $2`, [id]);
+  const [row] = await on.read<UserRow>(`select ${userColumns} from users where project = $1 and id = $2`, [id]);
   return row ?? null;
 }
 
@@ -292,7 +304,7 @@ export async function insertSession(
 }
 
 export async function findSession(on: AcrossProjects, tokenHash: Uint8Array): Promise<SessionRow | null> {
-  const [row] = await on.query<SessionRow>(
+  const [row] = await on.read<SessionRow>(
     'select project, user_id, used_at, expires_at from sessions where token_hash = $1',
     [tokenHash],
   );
@@ -335,7 +347,7 @@ export async function findOperatorSession(
   on: AcrossProjects,
   tokenHash: Uint8Array,
 ): Promise<OperatorSessionRow | null> {
-  const [row] = await on.query<OperatorSessionRow>(
+  const [row] = await on.read<OperatorSessionRow>(
     'select operator, used_at, expires_at from operator_sessions where token_hash = $1',
     [tokenHash],
   );
@@ -373,7 +385,7 @@ export async function insertVault(on: InProject, row: VaultRow): Promise<void> {
 }
 
 export async function findVault(on: InProject, whose: Whose, id: string): Promise<VaultRow | null> {
-  const [row] = await on.query<VaultRow>(
+  const [row] = await on.read<VaultRow>(
     `select ${vaultColumns} from vaults
      where project = $1 and ($2::uuid is null or user_id = $2) and id = $3`,
     [whose, id],
@@ -429,7 +441,7 @@ export async function insertWallet(
 }
 
 export async function findWallet(on: InProject, whose: Whose, id: string): Promise<WalletRow | null> {
-  const [row] = await on.query<WalletRow>(
+  const [row] = await on.read<WalletRow>(
     `${walletQuery}
      where w.project = $1 and ($2::uuid is null or w.user_id = $2) and w.id = $3`,
     [whose, id],
@@ -628,7 +640,7 @@ export async function findHead(on: AcrossProjects): Promise<HeadRow | null> {
 }
 
 export async function findEventHash(on: AcrossProjects, seq: number): Promise<Uint8Array | null> {
-  const [row] = await on.query<{ hash: Uint8Array }>('select hash from events where seq = $1', [seq]);
+  const [row] = await on.read<{ hash: Uint8Array }>('select hash from events where seq = $1', [seq]);
   return row?.hash ?? null;
 }
 

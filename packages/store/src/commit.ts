@@ -45,6 +45,56 @@ export async function commit<T>(db: Database, { next, events }: Commit<T>): Prom
   });
 }
 
+/** So many events go into one statement. */
+const GROUP_MAX = 256;
+
+interface Waiting {
+  readonly events: readonly NewEvent[];
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Writes events of which nothing else tells: something was done that changed no row. Durable when the promise resolves;
+ * those that wait at the same time share one statement, and so one commit.
+ */
+export function createEventWriter(db: Database): (events: readonly NewEvent[]) => Promise<void> {
+  let queue: Waiting[] = [];
+  let writing = false;
+
+  const writeGroup = async (group: readonly Waiting[]) => {
+    try {
+      await insertEvents(
+        db,
+        group.flatMap(({ events }) => events),
+      );
+      for (const { resolve } of group) resolve();
+    } catch (error) {
+      // A bad event must not fail its neighbours: each goes alone. A database that is away fails all.
+      const away = error instanceof StoreError && (error.code === 'unavailable' || error.code === 'full');
+      if (away || group.length === 1) for (const { reject } of group) reject(error);
+      else for (const waiting of group) await writeGroup([waiting]);
+    }
+  };
+
+  const drain = async () => {
+    writing = true;
+    while (queue.length > 0) {
+      const group = queue.slice(0, GROUP_MAX);
+      queue = queue.slice(GROUP_MAX);
+      await writeGroup(group);
+    }
+    writing = false;
+  };
+
+  return (events) =>
+    new Promise((resolve, reject) => {
+      if (events.length === 0) throw new StoreError('invalid', 'Nothing was told.');
+      queue.push({ events, resolve, reject });
+      if (!writing) void drain();
+    });
+}
+
 async function insertEvents(tx: Queryable, events: readonly NewEvent[]): Promise<void> {
   if (events.length === 0) throw new StoreError('invalid', 'A commit without an event would change state unseen.');
   const columns: SqlValue[] = [events.map((event) => event.id), events.map((event) => event.body)];

@@ -8,7 +8,7 @@
  */
 import { type Queryable, StoreError } from './database.ts';
 
-export async function compactTables(queryable: Queryable, tables: readonly string[]): Promise<void> {
+export async function compactTables(queryable: Pick<Queryable, 'query'>, tables: readonly string[]): Promise<void> {
   for (const table of tables) assertIdentifier(table);
   for (const table of tables) {
     const name = quoteIdentifier(table);
@@ -43,7 +43,10 @@ function writtenAtOnceSql(table: string, column: string): string {
   return `lock table ${table} in access exclusive mode; update ${table} set ${column} = ${column}`;
 }
 
-async function primaryKeyOf(queryable: Queryable, table: string): Promise<{ index: string; column: string }> {
+async function primaryKeyOf(
+  queryable: Pick<Queryable, 'query'>,
+  table: string,
+): Promise<{ index: string; column: string }> {
   const [key] = await queryable.query<{ index: string; column: string }>(
     `select i.relname::text as index, a.attname::text as column
      from pg_index x join pg_class i on i.oid = x.indexrelid

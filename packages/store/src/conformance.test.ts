@@ -43,7 +43,8 @@ function brokenDatabase(db: Database): Database {
   return {
     engine: 'pglite',
     query,
-    transaction: (work) => work({ query }),
+    read: query,
+    transaction: (work) => work({ query, read: query }),
     compact: async () => {},
     sizeBytes: async () => 0,
     close: async () => {},

@@ -56,6 +56,33 @@ export const databaseCases: readonly DatabaseCase[] = [
     },
   },
   {
+    title: 'many reads at once give each its own rows or failure, and see what was committed before',
+    async run(db) {
+      await db.query('create table read_at_once (id integer primary key, bytes bytea)');
+      const ids = Array.from({ length: 100 }, (_, id) => id);
+      await db.query('insert into read_at_once select id, $2 from unnest($1::integer[]) as t (id)', [
+        ids,
+        Uint8Array.of(1, 2),
+      ]);
+      const find = (id: number) => db.read('select id, bytes from read_at_once where id = $1', [id]);
+      const failing = () => db.read('select 1 / $1::integer as one', [0]);
+      const results = await Promise.allSettled(ids.flatMap((id) => [find(id), failing()]));
+      for (const id of ids) {
+        assert.deepStrictEqual(results[2 * id], {
+          status: 'fulfilled',
+          value: [{ id, bytes: Uint8Array.of(1, 2) }],
+        });
+        assert.equal((results[2 * id + 1] as PromiseRejectedResult).reason.code, 'invalid');
+      }
+      await db.transaction(async (tx) => {
+        await tx.query('update read_at_once set bytes = null where id = $1', [7]);
+        assert.deepStrictEqual(await tx.read('select bytes from read_at_once where id = $1', [7]), [{ bytes: null }]);
+        await assert.rejects(find(7), { name: 'StoreError', code: 'outer_query' });
+      });
+      assert.deepStrictEqual(await find(7), [{ id: 7, bytes: null }]);
+    },
+  },
+  {
     title: 'query gives the same values whether or not there are parameters',
     async run(db) {
       const columns = `'\\x00ff'::bytea as a, 7::bigint as b, '2026-01-01 00:00+02'::timestamptz as c, '{"d":1}'::jsonb as d`;

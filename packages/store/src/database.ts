@@ -12,6 +12,11 @@ export interface Queryable {
    * the last one's. Throws `StoreError`. Inside a transaction a failed statement ends it, even if the failure is caught.
    */
   query<Row extends object = Record<string, unknown>>(sql: string, params?: readonly SqlValue[]): Promise<Row[]>;
+  /**
+   * A lookup: one `select` with parameters that finds its few rows by an index and waits for no lock. Outside a
+   * transaction it shares a connection with others that are under way, so that many at once cost little.
+   */
+  read<Row extends object = Record<string, unknown>>(sql: string, params: readonly SqlValue[]): Promise<Row[]>;
 }
 
 export interface Database extends Queryable {

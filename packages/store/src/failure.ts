@@ -11,6 +11,8 @@ export interface SqlFailure {
   readonly message: string;
   readonly severity?: string;
   readonly constraint?: string;
+  /** The function of PostgreSQL that failed: tells apart what shares a code. */
+  readonly routine?: string;
 }
 
 export function isSqlFailure(error: unknown): error is SqlFailure {
@@ -28,10 +30,16 @@ export function toStoreError(error: unknown): StoreError {
   });
 }
 
-/** Serialization failure and deadlock: the transaction had no effect and may simply run again. */
+/** Serialization failure, deadlock, stale plan: the transaction had no effect and may simply run again. */
 export function isRetryable(error: unknown): boolean {
   const cause = error instanceof StoreError ? error.cause : error;
-  return isSqlFailure(cause) && (cause.code === '40001' || cause.code === '40P01');
+  return isSqlFailure(cause) && (cause.code === '40001' || cause.code === '40P01' || isStalePlan(cause));
+}
+
+/** A prepared statement whose columns a change of the schema has changed: it refuses before it does anything. */
+export function isStalePlan(error: unknown): boolean {
+  const cause = error instanceof StoreError ? error.cause : error;
+  return isSqlFailure(cause) && cause.code === '0A000' && cause.routine === 'RevalidateCachedQuery';
 }
 
 /** By PostgreSQL's error classes, https://www.postgresql.org/docs/15/errcodes-appendix.html. */

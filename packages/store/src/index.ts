@@ -1,6 +1,6 @@
 /** The public names of the package: engines, migrations, the one write path, the ledger's sequencer, dumps. */
 export { type Check, type CheckedDatabase, checkDatabase } from './check.ts';
-export { type Commit, commit, eventsSql, type NewEvent } from './commit.ts';
+export { type Commit, commit, createEventWriter, eventsSql, type NewEvent } from './commit.ts';
 export { type Database, type Queryable, type SqlValue, StoreError, type StoreErrorCode } from './database.ts';
 export { dumpTables, loadTables } from './dump.ts';
 export {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { commit, eventsSql } from './commit.ts';
+import { commit, createEventWriter, eventsSql } from './commit.ts';
 import type { Database } from './database.ts';
 import { openPostgres } from './postgres.ts';
 import { createSequencer } from './sequencer.ts';
@@ -56,6 +56,21 @@ function ledgerTests(open: () => Promise<Database>): void {
       { body: 'answer 42' },
       { body: 'second' },
     ]);
+  });
+
+  test('events told at the same time are all there, and a bad one fails alone', async () => {
+    const tell = createEventWriter(db);
+    const old = event('old');
+    await tell([old]);
+    const many = Array.from({ length: 600 }, (_, index) => [event(`told ${index}`), event(`and ${index}`)]);
+    const bad = [[{ id: old.id, body: 'another' }], [{ id: 'no uuid', body: '' }], []];
+    const results = await Promise.allSettled([...many.slice(0, 300), ...bad, ...many.slice(300), [old]].map(tell));
+    const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason.code] : []));
+    assert.deepStrictEqual(refused, ['duplicate', 'invalid', 'invalid']);
+    const rows = await db.query<{ body: string }>('select body from events');
+    const expected = ['old', ...many.flat().map(({ body }) => body)];
+    assert.deepStrictEqual(rows.map(({ body }) => body).sort(), expected.sort());
+    await tell([event('afterwards')]);
   });
 
   test('no event, no change; and a failed change leaves no event', async () => {

@@ -79,6 +79,10 @@ class PgliteDatabase implements Database {
     });
   }
 
+  read<Row extends object>(sql: string, params: readonly SqlValue[]): Promise<Row[]> {
+    return this.query(sql, params);
+  }
+
   async transaction<T>(work: (tx: Queryable) => Promise<T>, options: { isolation?: Isolation } = {}): Promise<T> {
     this.#guard.assertOutside();
     const begin = `begin isolation level ${options.isolation ?? 'read committed'}`;

@@ -40,8 +40,10 @@ test('a server that goes away fails what runs as unavailable, and the next call 
   });
   const failure = assert.rejects(cut, { name: 'StoreError', code: 'unavailable' });
   await inside;
+  await Promise.all([db.read('select $1::integer as n', [1]), db.read('select $1::integer as n', [1])]);
   await server.restart();
   await failure;
+  assert.deepStrictEqual(await db.read('select $1::integer as n', [1]), [{ n: 1 }]);
   assert.deepStrictEqual(await db.query('select * from t'), []);
   await db.transaction((tx) => tx.query('insert into t values (2)'));
   assert.deepStrictEqual(await db.query('select * from t'), [{ id: 2 }]);
@@ -63,6 +65,29 @@ test('a transaction that meets a conflict runs again, at most three more times',
     await assert.rejects(work(4), { code: 'unavailable' });
     assert.equal(attempts, 4);
   }
+  await db.close();
+});
+
+test('a statement that was prepared before the schema changed runs all the same', async () => {
+  const db = await openPostgres({ url: await server.url('schema'), poolSize: 3 });
+  await db.query(`create table t (id integer primary key, n integer); insert into t values (1, 7)`);
+  const read = () => db.query('select * from t where id = $1', [1]);
+  const readAll = () => Promise.all([read(), read(), read()]);
+  assert.deepStrictEqual(await readAll(), Array(3).fill([{ id: 1, n: 7 }]));
+  await db.query('alter table t add column label text');
+  assert.deepStrictEqual(await readAll(), Array(3).fill([{ id: 1, n: 7, label: null }]));
+  await db.query('alter table t drop column label');
+  const inside = db.transaction((tx) => tx.query('select * from t where id = $1', [1]));
+  assert.deepStrictEqual(await inside, [{ id: 1, n: 7 }]);
+  await db.close();
+});
+
+test('more statements than are prepared run as well', async () => {
+  const db = await openPostgres({ url: await server.url('many'), poolSize: 1 });
+  for (let n = 0; n < 520; n++)
+    assert.deepStrictEqual(await db.query(`select $1::int + ${n} as n`, [1]), [{ n: n + 1 }]);
+  const [row] = await db.query<{ count: bigint }>('select count(*) as count from pg_prepared_statements');
+  assert.equal(row!.count, 500n);
   await db.close();
 });
 

@@ -6,7 +6,8 @@
 import pg from 'pg';
 import { compactTables } from './compact.ts';
 import { type Database, type Queryable, type SqlValue, StoreError } from './database.ts';
-import { toStoreError } from './failure.ts';
+import { isStalePlan, toStoreError } from './failure.ts';
+import { SharedConnections } from './shared-connections.ts';
 import { sizeBytesSql } from './size.ts';
 import { type Isolation, type RunStatement, TransactionGuard, withRetries } from './transaction.ts';
 import { encodeParameters, parserOf } from './values.ts';
@@ -18,6 +19,12 @@ export interface PostgresOptions {
   /** Connections at most; further callers wait. */
   poolSize?: number;
 }
+
+/**
+ * A statement with parameters is parsed and planned once for each connection and then called by name. Ours are fewer
+ * than this; what comes beyond, as from a caller that builds its SQL, is parsed anew each time.
+ */
+const PREPARED_MAX = 500;
 
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
   const db = new PostgresDatabase(options);
@@ -33,21 +40,25 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
 class PostgresDatabase implements Database {
   readonly engine = 'postgres';
   readonly #pool: pg.Pool;
+  readonly #shared: SharedConnections;
   readonly #guard = new TransactionGuard();
+  #prepared = new Map<string, string>();
+  #generation = 0;
   #closed = false;
 
   constructor({ url, ssl, poolSize = 10 }: PostgresOptions) {
-    this.#pool = new pg.Pool({
+    const connection: pg.ClientConfig = {
       connectionString: url,
       ...(ssl !== undefined && { ssl }),
-      max: poolSize,
       connectionTimeoutMillis: 10_000,
       keepAlive: true,
       application_name: 'kedge',
       // How values are printed must not depend on the server's configuration.
       options: '-c timezone=UTC -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1',
       types: { getTypeParser: (type: number) => parserOf(type) } as unknown as pg.CustomTypesConfig,
-    });
+    };
+    this.#shared = new SharedConnections(connection);
+    this.#pool = new pg.Pool({ ...connection, max: poolSize });
     // Connections report their loss as events, too; without listeners the process would end.
     this.#pool.on('error', () => {});
     this.#pool.on('connect', (client) => client.on('error', () => {}));
@@ -55,7 +66,27 @@ class PostgresDatabase implements Database {
 
   async query<Row extends object>(sql: string, params?: readonly SqlValue[]): Promise<Row[]> {
     this.#guard.assertOutside();
-    return this.#onConnection(async (run) => (await run(sql, params)) as Row[]);
+    const attempt = () => this.#onConnection(async (run) => (await run(sql, params)) as Row[]);
+    return attempt().catch((error) => {
+      if (isStalePlan(error)) return attempt(); // the table has changed under the statement, which did nothing
+      throw error;
+    });
+  }
+
+  async read<Row extends object>(sql: string, params: readonly SqlValue[]): Promise<Row[]> {
+    this.#guard.assertOutside();
+    if (this.#closed) throw new StoreError('unavailable', 'The database is closed.');
+    const values = encodeParameters(params);
+    const attempt = () => this.#shared.query(this.#statement(sql, values));
+    try {
+      return (await attempt().catch((error) => {
+        if (!isStalePlan(error)) throw error;
+        this.#forgetPrepared();
+        return attempt();
+      })) as Row[];
+    } catch (error) {
+      throw toStoreError(error);
+    }
   }
 
   async transaction<T>(work: (tx: Queryable) => Promise<T>, options: { isolation?: Isolation } = {}): Promise<T> {
@@ -78,7 +109,7 @@ class PostgresDatabase implements Database {
     this.#guard.assertOutside();
     if (this.#closed) return;
     this.#closed = true;
-    await this.#pool.end();
+    await Promise.all([this.#pool.end(), this.#shared.close()]);
   }
 
   async #onConnection<T>(work: (run: RunStatement) => Promise<T>): Promise<T> {
@@ -90,10 +121,12 @@ class PostgresDatabase implements Database {
     const run: RunStatement = async (sql, params = []) => {
       const values = encodeParameters(params);
       try {
+        if (values.length > 0) return (await client.query(this.#statement(sql, values))).rows;
         // Without parameters several statements may come at once, and the driver gives a result for each.
-        const result = await (values.length > 0 ? client.query(sql, values) : client.query(sql));
+        const result = await client.query(sql);
         return (Array.isArray(result) ? result.at(-1) : result).rows;
       } catch (error) {
+        if (isStalePlan(error)) this.#forgetPrepared();
         const failure = toStoreError(error);
         broken ||= failure.code === 'unavailable';
         throw failure;
@@ -104,5 +137,19 @@ class PostgresDatabase implements Database {
     } finally {
       client.release(broken); // a broken connection leaves the pool
     }
+  }
+  #statement(text: string, values: (string | null)[]): pg.QueryConfig {
+    let name = this.#prepared.get(text);
+    if (name === undefined && this.#prepared.size < PREPARED_MAX) {
+      name = `${this.#generation}.${this.#prepared.size}`;
+      this.#prepared.set(text, name);
+    }
+    return name === undefined ? { text, values } : { name, text, values };
+  }
+
+  /** New names, so that every connection prepares anew. */
+  #forgetPrepared(): void {
+    this.#generation += 1;
+    this.#prepared = new Map();
   }
 }

@@ -27,6 +27,7 @@ export async function withRetries<T>(attempt: () => Promise<T>): Promise<T> {
 /** Knows whether the calling code runs inside a transaction of this database. One per `Database`. */
 export class TransactionGuard {
   readonly #current = new AsyncLocalStorage<{ open: boolean }>();
+  #running = 0;
 
   assertOutside(): void {
     if (this.#current.getStore()?.open) {
@@ -37,19 +38,19 @@ export class TransactionGuard {
   /** Calls the work with a `tx` that stops working when the transaction has ended. */
   async run<T>(begin: string, run: RunStatement, work: (tx: Queryable) => Promise<T>): Promise<T> {
     const state: { open: boolean; failure?: unknown } = { open: true };
-    const tx: Queryable = {
-      async query<Row extends object>(sql: string, params?: readonly SqlValue[]) {
-        if (!state.open) throw new StoreError('invalid', 'The transaction has ended; await every query inside it.');
-        try {
-          return (await run(sql, params)) as Row[];
-        } catch (error) {
-          state.failure ??= error;
-          throw error;
-        }
-      },
+    this.#running += 1;
+    const query = async <Row extends object>(sql: string, params?: readonly SqlValue[]) => {
+      if (!state.open) throw new StoreError('invalid', 'The transaction has ended; await every query inside it.');
+      try {
+        return (await run(sql, params)) as Row[];
+      } catch (error) {
+        state.failure ??= error;
+        throw error;
+      }
     };
-    await run(begin);
+    const tx: Queryable = { query, read: query };
     try {
+      await run(begin);
       const result = await this.#current.run(state, () => work(tx));
       state.open = false;
       if (state.failure !== undefined) throw state.failure;
@@ -59,6 +60,10 @@ export class TransactionGuard {
       state.open = false;
       await run('rollback').catch(() => {}); // the connection may be gone, and with it the transaction
       throw error;
+    } finally {
+      this.#running -= 1;
+      // Node follows every promise of the process as long as it must know who is inside: now nobody is.
+      if (this.#running === 0) this.#current.disable();
     }
   }
 }

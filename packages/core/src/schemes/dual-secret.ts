@@ -4,7 +4,7 @@
  * opening happen in the enclave, words and the second wrap on the client.
  */
 import { utf8ToBytes } from '../bytes.ts';
-import { type Hmac, hkdf32, hkdfInfo } from '../hkdf.ts';
+import { type Hmac, hkdf32, hkdfExpand32, hkdfInfo } from '../hkdf.ts';
 import type { Address } from '../sealed.ts';
 import { type Holding, operatorHoldings, type Scheme, type WalletKind } from './scheme.ts';
 
@@ -49,7 +49,7 @@ export function secondWrapKey(seed: Uint8Array): Uint8Array {
 
 /** The client's half for one wallet (32 bytes). `clientSecret`: 32 random bytes, one per account. */
 export function walletHalf(clientSecret: Uint8Array, wallet: string, hmac?: Hmac): Uint8Array {
-  return hkdf32(clientSecret, hkdfInfo(`kedge/wallet-half/v1/${wallet}`), hmac);
+  return hkdfExpand32(clientSecret, hkdfInfo(`kedge/wallet-half/v1/${wallet}`), hmac);
 }
 
 export const clientSecretAddress = (project: string, user: string, version: number): Address => [

@@ -50,6 +50,7 @@ export class CrashPoints {
       const run = () => db.query(sql, params) as Promise<never[]>;
       return statement ? this.#write(`${statement[1]} ${statement[2]}`, run) : this.#read(run);
     },
+    read: (sql, params) => this.#read(() => db.read(sql, params)),
     transaction: (work, options) => this.#write('a database commit', () => db.transaction(work, options)),
     compact: (tables) => this.#write('a compaction', () => db.compact(tables)),
     sizeBytes: () => this.#read(() => db.sizeBytes()),

@@ -4,6 +4,7 @@
  * point and goes on from there. Requests go on meanwhile: both versions open until the end, sign-ups use the new one.
  * A client secret that does not open is left as it is, told once, and keeps the old version from being retired.
  */
+import { setTimeout } from 'node:timers/promises';
 import type { UserId } from '@kedge/core';
 import type { Happening } from '../events.ts';
 import { activeVersion } from '../routes/rotations.ts';
@@ -18,7 +19,10 @@ import {
   type SealedSecretRow,
 } from '../store.ts';
 
-const WALLETS_AT_ONCE = 1_000;
+const WALLETS_AT_ONCE = 250;
+/** After each step the job rests for so many times as long as the step took: people who open wallets come first. */
+const REST_PER_STEP = 3;
+const REST_MS_MAX = 1_000;
 
 export function rotationJob(services: Services): Job {
   const { db, enclave, ledger, log } = services;
@@ -49,10 +53,7 @@ export function rotationJob(services: Services): Job {
       await db.compact(['users']);
       await enclave.compact();
       const { receipt } = await enclave.finishRotation();
-      await ledger.write({
-        happenings: [{ type: 'rotation.finished', data: { version: active }, receipt }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.finished', data: { version: active }, receipt }]);
     },
   };
 }
@@ -65,10 +66,7 @@ export function rotationScheduleJob({ enclave, ledger }: Services): Job {
     async run() {
       const started = await enclave.startRotationWhenDue();
       if (started === null) return;
-      await ledger.write({
-        happenings: [{ type: 'rotation.started', receipt: started.receipt }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.started', receipt: started.receipt }]);
     },
   };
 }
@@ -81,9 +79,10 @@ async function rewrapClientSecrets(services: Services, active: number, stopping:
     const rows = await listSecretsToRewrap(on, active, after, services.options.rotationBatch);
     const last = rows.at(-1);
     if (last === undefined) break;
+    const beganMs = services.clock.monotonicMs();
     refused += await rewrapBatch(services, active, rows);
     after = last.id;
-    await yieldToRequests();
+    await rest(services, beganMs);
   }
   return refused;
 }
@@ -127,21 +126,19 @@ async function rewrapBatch(
   return unopened.length;
 }
 
-async function rewrapWallets({ enclave, ledger }: Services, stopping: () => boolean): Promise<void> {
+async function rewrapWallets(services: Services, stopping: () => boolean): Promise<void> {
+  const { enclave, ledger } = services;
   while (!stopping()) {
+    const beganMs = services.clock.monotonicMs();
     const { rewrapped, left } = await enclave.rewrapWallets({ limit: WALLETS_AT_ONCE });
     if (rewrapped > 0) {
-      await ledger.write({
-        happenings: [{ type: 'rotation.advanced', data: { wallets: rewrapped } }],
-        next: async () => undefined,
-      });
+      await ledger.tell([{ type: 'rotation.advanced', data: { wallets: rewrapped } }]);
     }
     if (left === 0 || rewrapped === 0) return;
-    await yieldToRequests();
+    await rest(services, beganMs);
   }
 }
 
-/** Lets what waits in the event loop go first. */
-function yieldToRequests(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+async function rest({ clock }: Services, beganMs: number): Promise<void> {
+  await setTimeout(Math.min(REST_MS_MAX, REST_PER_STEP * (clock.monotonicMs() - beganMs)));
 }

@@ -143,10 +143,11 @@ create table events (
   id uuid primary key,
   body text not null,
   added_at timestamptz not null default clock_timestamp(),
-  seq bigint unique,
+  seq bigint,
   hash bytea,
   check ((seq is null) = (hash is null))
 );
+create unique index events_seq on events (seq) where seq is not null;
 create index events_unchained on events (added_at, id) where seq is null;
 
 create table heads (

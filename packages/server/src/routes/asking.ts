@@ -50,10 +50,7 @@ export async function tell(
   { project, user }: Asker,
   data: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  await services.ledger.write({
-    happenings: [{ type, project, ...(user === null ? {} : { user }), data }],
-    next: async () => undefined,
-  });
+  await services.ledger.tell([{ type, project, ...(user === null ? {} : { user }), data }]);
 }
 
 /** Calls with the user's sealed client secret; once more with the newest if a rotation replaced it meanwhile. */

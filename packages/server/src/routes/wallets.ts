@@ -115,15 +115,13 @@ export function walletRoutes(services: Services): Routes {
       return { amount: String(await chains[wallet.chain].balance(wallet.address)), asset: 'native' };
     },
 
-    async openWallet({ principal, params, proof, commit }) {
+    async openWallet({ principal, params, proof }) {
       const { project, user } = principal;
       const wallet = await getWallet(services, principal, params.wallet_id);
       assertVaultActive(wallet.vault_status);
       const { answer, receipt } = await open(principal, wallet, proof);
-      return commit({
-        happenings: [{ type: 'wallet.opened', project, user, data: { wallet: wallet.id }, receipt }],
-        next: async () => ({ answer: toBase64Url(answer), receipt: signedView(receipt) }),
-      });
+      await services.ledger.tell([{ type: 'wallet.opened', project, user, data: { wallet: wallet.id }, receipt }]);
+      return { answer: toBase64Url(answer), receipt: signedView(receipt) };
     },
 
     async exportWallet({ principal, params, proof, commit }) {
