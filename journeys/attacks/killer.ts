@@ -173,7 +173,7 @@ export class Killer {
     'rotate: finish': () => this.#finishRotation(),
   };
 
-  /** Lets time pass, as often as it takes: a gateway that was killed keeps its turn at the job for ten real seconds. */
+  /** Lets time pass, as often as it takes. */
   async #finishRotation(): Promise<void> {
     for (let minute = 0; minute < 120; minute++) {
       const { running, versions } = await this.#operator.client.call('getRotation', {});

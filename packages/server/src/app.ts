@@ -63,7 +63,7 @@ export async function createGateway(deps: GatewayDeps): Promise<Gateway> {
     rotationScheduleJob(services),
     transactionsJob(services),
   ];
-  const scheduler = createScheduler({ db: deps.db, clock: deps.clock, log: deps.log, holder: services.boot, jobs });
+  const scheduler = createScheduler({ db: deps.db, clock: deps.clock, log: deps.log, name: deps.options.name, jobs });
 
   answerFailures(app);
   app.removeContentTypeParser('text/plain');
