@@ -78,7 +78,7 @@ export class Killer {
    * call ended without passing that point.
    */
   async kill({ during, process, at }: Kill): Promise<number | null> {
-    // Each start of the enclave costs an account 25 of its 500 openings a day, so the same one is not looked at for ever.
+    // An account may be opened 500 times a day, so the same one is not looked at for ever.
     if (++this.#kills % 10 === 0) await this.#acts['sign-up']();
     if (during.startsWith('rotate')) await this.#finishRotation();
     if (during === 'rotate: finish') await this.#acts['rotate: start']();

@@ -78,6 +78,8 @@ export async function serveEnclave(
   say({ stopping: await stopped });
   server.close();
   enclave.stop();
+  // A writer that was overtaken may not write, and a database may be away: what isn't given back stays charged.
+  await enclave.giveBackOpens().catch(() => undefined);
   await lease.release();
   mirror.close();
   await closeAll(db, rootKeys);

@@ -64,6 +64,8 @@ export interface EnclaveDeps {
 export interface RunningEnclave extends Enclave {
   /** Stops the ticks; databases and root keys are the caller's to close. */
   stop(): void;
+  /** Writes down which openings were charged in advance and not used; before a clean stop. */
+  giveBackOpens(): Promise<void>;
 }
 
 /** Opens or makes the sealed state. A state that can't be believed gives an enclave that is sealed, not an error. */
@@ -419,6 +421,9 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     return { proof, key };
   }
 
+  const giveBackOpens = async () => {
+    if (sealed === null) await accounts.giveBackOpens(() => clock.monotonicMs());
+  };
   const stopTicks = clock.every(TICK_MS, () => time.tick().catch(() => undefined)); // a tick that fails is made up by the next
   const unguarded: Pick<Enclave, 'status' | 'attestation' | 'operatorSignIn' | 'acceptRestore'> = {
     async status() {
@@ -456,7 +461,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     },
   };
 
-  return { ...checked(guarded, refuseSealed), ...checked(unguarded, () => undefined), stop: stopTicks };
+  return { ...checked(guarded, refuseSealed), ...checked(unguarded, () => undefined), stop: stopTicks, giveBackOpens };
 }
 
 /** An enclave over a state that does not open: it says so and does nothing else. */
@@ -478,6 +483,7 @@ async function createDamaged({ rootKeys, random }: EnclaveDeps, reason: string):
       capabilities,
     }),
     stop: () => undefined,
+    giveBackOpens: async () => undefined,
   };
 }
 
