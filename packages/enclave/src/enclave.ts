@@ -33,6 +33,8 @@ export interface RotationStatus {
   /** Service time in ms until the old version may be retired; null when no rotation runs. */
   readonly retirableInMs: number | null;
   readonly versions: readonly ServerKeyVersion[];
+  /** Of the last `startRotation`, `finishRotation` and `destroyServerKey`: for a gateway that never heard the answer. */
+  readonly receipts: readonly Signed[];
 }
 
 export interface EnclaveStatus {

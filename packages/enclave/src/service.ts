@@ -298,14 +298,12 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
 
     async startRotation({ proof }) {
       const operator = checkOperator(proof, 'rotate');
-      const version = await serverKeys.startRotation();
-      return { receipt: await receipt('rotate', { operator, version }) };
+      return { receipt: await serverKeys.startRotation((version) => receipt('rotate', { operator, version })) };
     },
 
     async startRotationWhenDue() {
       if (!serverKeys.due) return null;
-      const version = await serverKeys.startRotation();
-      return { receipt: await receipt('rotate', { operator: null, version }) };
+      return { receipt: await serverKeys.startRotation((version) => receipt('rotate', { operator: null, version })) };
     },
 
     async rotation() {
@@ -313,6 +311,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       return {
         running: serverKeys.rotating,
         retirableInMs: serverKeys.retirableInMs,
+        receipts: serverKeys.receipts,
         versions: serverKeys.versions.map((known) => ({
           version: known.version,
           state: known.state,
@@ -337,13 +336,15 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       if ([...counts.keys()].some((version) => version !== serverKeys.active)) {
         throw new KedgeError('rotation_running', 'Some wallets are still wrapped under the old version.');
       }
-      return { receipt: await receipt('finish_rotation', { retired: await serverKeys.retire() }) };
+      const version = serverKeys.active;
+      return { receipt: await serverKeys.retire((retired) => receipt('finish_rotation', { version, retired })) };
     },
 
     async destroyServerKey({ version, proofs: texts }) {
       const by = checkTwoOperators(texts, 'destroy_server_key', { version });
-      await serverKeys.destroy(version);
-      return { receipt: await receipt('destroy_server_key', { operators: by, version }) };
+      return {
+        receipt: await serverKeys.destroy(version, () => receipt('destroy_server_key', { operators: by, version })),
+      };
     },
 
     compact: () => db.compact(['state', 'wallets']),

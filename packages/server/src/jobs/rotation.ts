@@ -4,8 +4,9 @@
  * point and goes on from there. Requests go on meanwhile: both versions open until the end, sign-ups use the new one.
  * A client secret that does not open is left as it is, told once, and keeps the old version from being retired.
  */
-import type { UserId } from '@kedge/core';
-import type { Happening } from '../events.ts';
+import { toBase64Url, type UserId } from '@kedge/core';
+import type { Signed } from '@kedge/enclave/client';
+import { type Happening, serverKeyHappening } from '../events.ts';
 import { activeVersion } from '../routes/rotations.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
@@ -22,11 +23,21 @@ const WALLETS_AT_ONCE = 1_000;
 
 export function rotationJob(services: Services): Job {
   const { db, enclave, ledger, log } = services;
+  /** By signature, what is known to be in the ledger. */
+  const told = new Set<string>();
+  const tell = async (receipt: Signed) => {
+    const signature = toBase64Url(receipt.signature);
+    if (told.has(signature)) return;
+    await ledger.write({ happenings: [serverKeyHappening(receipt)], next: async () => undefined });
+    told.add(signature);
+  };
   return {
     name: 'rotation',
     everyMs: 5_000,
     async run(stopping) {
-      const { running, versions, retirableInMs } = await enclave.rotation();
+      const { running, versions, retirableInMs, receipts } = await enclave.rotation();
+      // Whoever asked for a change may have died before its event was written.
+      for (const receipt of receipts) await tell(receipt);
       if (!running) return;
       const active = activeVersion(versions);
       const refused = await rewrapClientSecrets(services, active, stopping);
@@ -49,26 +60,18 @@ export function rotationJob(services: Services): Job {
       await db.compact(['users']);
       await enclave.compact();
       const { receipt } = await enclave.finishRotation();
-      await ledger.write({
-        happenings: [{ type: 'rotation.finished', data: { version: active }, receipt }],
-        next: async () => undefined,
-      });
+      await tell(receipt);
     },
   };
 }
 
 /** Starts one when the server key has served its time; the enclave knows when that is. */
-export function rotationScheduleJob({ enclave, ledger }: Services): Job {
+export function rotationScheduleJob({ enclave }: Services): Job {
   return {
     name: 'rotation-schedule',
     everyMs: 3_600_000,
     async run() {
-      const started = await enclave.startRotationWhenDue();
-      if (started === null) return;
-      await ledger.write({
-        happenings: [{ type: 'rotation.started', receipt: started.receipt }],
-        next: async () => undefined,
-      });
+      await enclave.startRotationWhenDue(); // the job above finds the receipt
     },
   };
 }
