@@ -112,7 +112,10 @@ export class Killer {
     await this.#up;
     const startMs = performance.now() - startedMs;
     const failure = await ended;
-    if (failure) throw new Error(`after a kill of the ${process} at ${at}, ${during} ends with: ${failure.message}`);
+    if (failure)
+      throw new Error(`after a kill of the ${process} at ${at}, ${during} ends with: ${failure.message}`, {
+        cause: failure,
+      });
     await this.#checkAll();
     return startMs;
   }

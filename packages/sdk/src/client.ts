@@ -108,9 +108,16 @@ export function createClient(options: ClientOptions): Client {
         if (proof) headers['kedge-proof'] = await proof(attempt, patience);
         if (key !== null) headers['idempotency-key'] = key;
         if (body !== undefined) headers['content-type'] = 'application/json';
-        const timeoutMs = Math.max(1, Math.min(TRY_MS_MAX, patience.untilMs - monotonicMs()));
+        const leftMs = Math.ceil(patience.untilMs - monotonicMs());
         try {
-          const response = await send(fetch, target, endpoint.method, headers, body, timeoutMs);
+          const response = await send(
+            fetch,
+            target,
+            endpoint.method,
+            headers,
+            body,
+            Math.max(1, Math.min(TRY_MS_MAX, leftMs)),
+          );
           return endpoint.response.parse(response) as ResponseOf<typeof name>;
         } catch (error) {
           if (!(error instanceof KedgeError) || !retryable.has(error.code)) throw error;
@@ -135,6 +142,7 @@ async function send(
   body: unknown,
   timeoutMs: number,
 ): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeoutMs);
   let response: Response;
   let text: string;
   try {
@@ -143,7 +151,7 @@ async function send(
       headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
+      signal,
     });
     text = await response.text();
   } catch (cause) {
