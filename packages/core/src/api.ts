@@ -9,6 +9,8 @@ import { z } from 'zod';
 import type { OperatorAct, UserAct } from './proof.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
+/** For endpoints that read whole tables. All others end within half a minute. */
+export const SLOW_REQUEST_MS_MAX = 600_000;
 export const PAGE_SIZE_MAX = 100;
 
 /** Who calls. The one list, also the authorisation matrix's. */
@@ -205,6 +207,8 @@ export interface Endpoint {
   readonly body?: z.ZodType;
   readonly response: z.ZodType;
   readonly status: 200 | 201 | 204;
+  /** It may take as long as `SLOW_REQUEST_MS_MAX`. */
+  readonly slow?: true;
 }
 
 const endpoint = <const E extends Endpoint>(row: E): E => row;
@@ -570,6 +574,7 @@ export const endpoints = {
     body: z.strictObject({ sealed_passphrase: base64Url(1024).nullable() }),
     response: z.object({ name: z.string(), folder: z.string(), manifest: signedSchema }),
     status: 201,
+    slow: true,
   }),
   acceptRestore: endpoint({
     method: 'POST',

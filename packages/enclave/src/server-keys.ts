@@ -13,7 +13,8 @@ import type { SealedState, StateChange } from './state.ts';
 export const DESTROY_WAIT_MS = 7 * DAY_MS;
 /**
  * A version is retired at the earliest this long after its successor was made: whatever a request sealed under it just
- * before is committed by then, and so is rewrapped. Requests end after 15 s.
+ * before is committed by then, and so is rewrapped: a gateway gives up a request after at most 20 s, and the statement
+ * that is then under way after another 30.
  */
 export const RETIRE_WAIT_MS = MINUTE_MS;
 export const ROTATE_EVERY_MS = 90 * DAY_MS;

@@ -13,6 +13,7 @@ import {
   isErrorCode,
   KedgeError,
   type ResponseOf,
+  SLOW_REQUEST_MS_MAX,
   toBase64Url,
 } from '@kedge/core';
 
@@ -77,11 +78,11 @@ export function randomBytes(length: number): Uint8Array {
 export function createClient(options: ClientOptions): Client {
   const { url, token, fetch = globalThis.fetch, random = randomBytes, wait = sleep } = options;
   const { monotonicMs = () => performance.now() } = options;
-  const newPatience = (): Patience => ({ failuresLeft: FAILURES_MAX, untilMs: monotonicMs() + ACT_MS_MAX });
+  const newPatience = (ms = ACT_MS_MAX): Patience => ({ failuresLeft: FAILURES_MAX, untilMs: monotonicMs() + ms });
 
   return {
     url,
-    patience: newPatience,
+    patience: () => newPatience(),
     as: (other) => createClient({ ...options, token: other }),
     async call(name, given) {
       const endpoint: Endpoint = endpoints[name];
@@ -90,7 +91,7 @@ export function createClient(options: ClientOptions): Client {
         query,
         body,
         proof,
-        patience = newPatience(),
+        patience = newPatience(endpoint.slow ? SLOW_REQUEST_MS_MAX : ACT_MS_MAX),
       } = given as {
         params?: object;
         query?: object;
@@ -109,15 +110,9 @@ export function createClient(options: ClientOptions): Client {
         if (key !== null) headers['idempotency-key'] = key;
         if (body !== undefined) headers['content-type'] = 'application/json';
         const leftMs = Math.ceil(patience.untilMs - monotonicMs());
+        const tryMs = Math.max(1, endpoint.slow ? leftMs : Math.min(TRY_MS_MAX, leftMs));
         try {
-          const response = await send(
-            fetch,
-            target,
-            endpoint.method,
-            headers,
-            body,
-            Math.max(1, Math.min(TRY_MS_MAX, leftMs)),
-          );
+          const response = await send(fetch, target, endpoint.method, headers, body, tryMs);
           return endpoint.response.parse(response) as ResponseOf<typeof name>;
         } catch (error) {
           if (!(error instanceof KedgeError) || !retryable.has(error.code)) throw error;

@@ -7,6 +7,7 @@ import pg from 'pg';
 import { compactTables } from './compact.ts';
 import { type Database, type Queryable, type SqlValue, StoreError } from './database.ts';
 import { toStoreError } from './failure.ts';
+import type { DatabaseLimits } from './open.ts';
 import { sizeBytesSql } from './size.ts';
 import { type Isolation, type RunStatement, TransactionGuard, withRetries } from './transaction.ts';
 import { encodeParameters, parserOf } from './values.ts';
@@ -17,6 +18,7 @@ export interface PostgresOptions {
   ssl?: NonNullable<pg.PoolConfig['ssl']>;
   /** Connections at most; further callers wait. */
   poolSize?: number;
+  limits?: DatabaseLimits;
 }
 
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
@@ -36,7 +38,7 @@ class PostgresDatabase implements Database {
   readonly #guard = new TransactionGuard();
   #closed = false;
 
-  constructor({ url, ssl, poolSize = 10 }: PostgresOptions) {
+  constructor({ url, ssl, poolSize = 10, limits }: PostgresOptions) {
     this.#pool = new pg.Pool({
       connectionString: url,
       ...(ssl !== undefined && { ssl }),
@@ -45,7 +47,9 @@ class PostgresDatabase implements Database {
       keepAlive: true,
       application_name: 'kedge',
       // How values are printed must not depend on the server's configuration.
-      options: '-c timezone=UTC -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1',
+      options: ['timezone=UTC', 'datestyle=ISO', 'bytea_output=hex', 'extra_float_digits=1', ...limitSettings(limits)]
+        .map((setting) => `-c ${setting}`)
+        .join(' '),
       types: { getTypeParser: (type: number) => parserOf(type) } as unknown as pg.CustomTypesConfig,
     });
     // Connections report their loss as events, too; without listeners the process would end.
@@ -66,7 +70,14 @@ class PostgresDatabase implements Database {
 
   async compact(tables: readonly string[]): Promise<void> {
     this.#guard.assertOutside();
-    await this.#onConnection((run) => compactTables({ query: run as Queryable['query'] }, tables));
+    await this.#onConnection(async (run) => {
+      await run('set statement_timeout = 0');
+      try {
+        await compactTables({ query: run as Queryable['query'] }, tables);
+      } finally {
+        await run('reset statement_timeout').catch(() => {}); // the connection may be gone, and its settings with it
+      }
+    });
   }
 
   async sizeBytes(): Promise<number> {
@@ -105,4 +116,12 @@ class PostgresDatabase implements Database {
       client.release(broken); // a broken connection leaves the pool
     }
   }
+}
+
+function limitSettings(limits: DatabaseLimits | undefined): string[] {
+  if (limits === undefined) return [];
+  return [
+    `statement_timeout=${limits.statementMsMax}`,
+    `idle_in_transaction_session_timeout=${limits.idleInTransactionMsMax}`,
+  ];
 }
