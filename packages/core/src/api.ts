@@ -572,7 +572,14 @@ export const endpoints = {
     proof: 'back_up',
     principals: ['operator'],
     body: z.strictObject({ sealed_passphrase: base64Url(1024).nullable() }),
-    response: z.object({ name: z.string(), folder: z.string(), manifest: signedSchema }),
+    response: z.object({
+      name: z.string(),
+      folder: z.string(),
+      manifest: signedSchema,
+      under_old_server_key: z
+        .object({ client_secrets: z.int(), wallets: z.int() })
+        .meta({ description: 'What a rotation had not rewrapped yet: once it has, make another backup.' }),
+    }),
     status: 201,
     slow: true,
   }),

@@ -270,9 +270,10 @@ test('a damaged wallet keeps the old version from being retired and holds up no 
   await assert.rejects(opened.enclave.finishRotation(), { code: 'rotation_running' });
 });
 
-test('wallets open while the passphrase of a backup is stretched', async () => {
+async function withBackup() {
   const operator = createTestKey();
-  const { opened, user, wallet } = await withWallet({ operators: new Map([['ada', operator]]) });
+  const made = await withWallet({ operators: new Map([['ada', operator]]) });
+  const { opened } = made;
   const { document } = await opened.enclave.attestation();
   const { sealing_key: sealingKey } = JSON.parse(new TextDecoder().decode(document)) as { sealing_key: string };
   const sealedPassphrase = await sealTo(
@@ -283,19 +284,32 @@ test('wallets open while the passphrase of a backup is stretched', async () => {
   );
   const parameters = { sealed_passphrase: createHash('sha256').update(sealedPassphrase).digest() };
   const { text: proof } = await proveFor(opened, operator, { act: 'back_up', subject: 'ada', parameters });
-  const file = (name: string) => join(opened.backups, 'today', name);
-  const backup = opened.enclave.backUp({
-    proof,
-    name: 'today',
-    primary: { sha256: new Uint8Array(32), users: 1 },
-    sealedPassphrase,
-  });
+  const backUp = (serverKeys: readonly number[]) =>
+    opened.enclave.backUp({
+      proof,
+      name: 'today',
+      primary: { sha256: new Uint8Array(32), users: 1, serverKeys },
+      sealedPassphrase,
+    });
+  return { ...made, backUp, written: (file: string) => existsSync(join(opened.backups, 'today', file)) };
+}
+
+test('wallets open while the passphrase of a backup is stretched', async () => {
+  const { user, wallet, backUp, written } = await withBackup();
+  const backup = backUp([1]);
   let opens = 0;
-  while (opens < 5 && !existsSync(file('root.age'))) {
-    const stretching = existsSync(file('vault.jsonl.gz'));
+  while (opens < 5 && !written('root.age')) {
+    const stretching = written('vault.jsonl.gz');
     await user.openWallet(wallet);
-    if (stretching && !existsSync(file('root.age'))) opens += 1;
+    if (stretching && !written('root.age')) opens += 1;
   }
   await backup;
   assert.equal(opens, 5);
+  assert.equal(written('manifest.json'), true);
+});
+
+test('a dump of client secrets under a version that opens nothing gets no manifest', async () => {
+  const { backUp, written } = await withBackup();
+  await assert.rejects(backUp([1, 7]), { code: 'backup_blocked' });
+  assert.equal(written('manifest.json'), false);
 });

@@ -161,7 +161,8 @@ export interface Enclave {
   backUp(call: {
     readonly proof: string;
     readonly name: string;
-    readonly primary: { readonly sha256: Uint8Array; readonly users: number };
+    /** Throws `backup_blocked` when one of its versions of the server key opens nothing any more. */
+    readonly primary: { readonly sha256: Uint8Array; readonly users: number; readonly serverKeys: readonly number[] };
     readonly sealedPassphrase: Uint8Array | null;
   }): Promise<{ manifest: Signed; receipt: Signed }>;
   /** Two operators take the data as it is: limits halved, event written. Answers while sealed. */

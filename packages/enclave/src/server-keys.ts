@@ -101,14 +101,18 @@ export class ServerKeys {
     return !this.rotating && this.#time.nowMs() - active.sinceMs >= ROTATE_EVERY_MS;
   }
 
+  opens(version: number): boolean {
+    const known = this.#versions.find((candidate) => candidate.version === version);
+    return known?.state === 'active' || known?.state === 'decrypt_only';
+  }
+
   wrap(purpose: Purpose, plaintext: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
     return this.#rootKeys.wrap({ purpose, version: this.active }, plaintext, aad);
   }
 
   /** Throws `KedgeError('sealed_data_invalid')` for a version that opens nothing, and for other bytes or AAD. */
   async unwrap(purpose: Purpose, version: number, wrapped: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
-    const known = this.#versions.find((candidate) => candidate.version === version);
-    if (known?.state !== 'active' && known?.state !== 'decrypt_only') {
+    if (!this.opens(version)) {
       throw new KedgeError('sealed_data_invalid', 'It is sealed under a version of the server key that opens nothing.');
     }
     try {

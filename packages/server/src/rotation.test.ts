@@ -11,6 +11,7 @@ import {
   signInOperator,
   type TestGateway,
 } from './testing/gateway.ts';
+import { createCustomer, requests } from './testing/requests.ts';
 
 /** The enclave keeps the old version for a minute of service time, for requests that are under way. */
 const untilRetirable = (gateway: TestGateway) => gateway.clock.advance(2 * MINUTE_MS);
@@ -71,6 +72,10 @@ describe('a rotation of the server key', () => {
     const stuck = await gateway.get('getRotation', { as: await signInOperator(gateway) });
     assert.deepEqual([stuck.running, stuck.total - stuck.done], [true, 1]);
     assert.equal((await gateway.events()).filter(({ type }) => type === 'user.client_secret_refused').length, 1);
+
+    const request = await requests.createBackup(gateway, await createCustomer(gateway));
+    const backup = await gateway.get('createBackup', { as: project.operator, ...request });
+    assert.deepEqual(backup.under_old_server_key, { client_secrets: 1, wallets: 0 });
 
     await gateway.db.query('update users set client_secret = $2 where id = $1', [user.id, row!.client_secret]);
     await gateway.scheduler.run('rotation');
