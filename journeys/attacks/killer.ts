@@ -19,6 +19,9 @@ import {
 import { check, checkRefused } from '../harness/journey.ts';
 import type { World } from '../harness/world.ts';
 
+/** Longer than a restart takes on a busy machine. */
+const PATIENCE_MS = 60_000;
+
 export interface Kill {
   readonly during: keyof Acts;
   readonly process: 'enclave' | 'gateway';
@@ -193,13 +196,13 @@ export class Killer {
     throw new Error('the rotation does not end');
   }
 
-  /** An app that waits while the service is away, instead of using up its tries within three seconds. */
+  /** An app that waits while the service is away, and tries no longer than it must. */
   #app() {
     const patient: typeof fetch = async (input, init) => {
       await this.#up;
       return fetch(input, init);
     };
-    return { ...this.#world.app(), fetch: patient };
+    return { ...this.#world.app(), fetch: patient, patienceMs: PATIENCE_MS };
   }
 
   async #signInOperator() {
@@ -211,7 +214,7 @@ export class Killer {
     };
     const key = await importClientKey(fromBase64Url(file.pkcs8), fromBase64Url(file.public_key));
     const { url, fetch, publishableKey } = this.#app();
-    const anonymous = createClient({ url, token: null, fetch });
+    const anonymous = createClient({ url, token: null, fetch, patienceMs: PATIENCE_MS });
     const connection = connectTo(anonymous, publishableKey.split('.')[1]!);
     const { token } = await anonymous.call('createOperatorSession', {
       proof: connection.prove(key, { act: 'operator_sign_in', subject: name }),

@@ -19,10 +19,10 @@ import {
 
 type Part<K extends string, T> = undefined extends T ? { readonly [P in K]?: never } : { readonly [P in K]: T };
 
-/** What one act of an app may spend on trying again, over all calls it takes. */
+/** How long one act of an app tries again, over all calls it takes. */
 export interface Patience {
-  failuresLeft: number;
-  /** Monotonic. */
+  failures: number;
+  /** Monotonic: no try begins later. */
   readonly untilMs: number;
 }
 
@@ -43,6 +43,8 @@ export interface ClientOptions {
   readonly random?: (length: number) => Uint8Array;
   /** How long to wait before the next try; an argument so that tests wait for nothing. */
   readonly wait?: (ms: number) => Promise<void>;
+  /** For how long what failed on the way is tried again: 8 s by default; more rides out a restart of the service. */
+  readonly patienceMs?: number;
   readonly monotonicMs?: () => number;
 }
 
@@ -55,10 +57,11 @@ export interface Client {
   as(token: string | null): Client;
 }
 
-const FAILURES_MAX = 4;
-const FIRST_WAIT_MS = 500;
+const PATIENCE_MS = 8_000;
+/** Longer than a gateway takes before it gives up. */
 const TRY_MS_MAX = 20_000;
-const ACT_MS_MAX = 30_000;
+const FIRST_WAIT_MS = 500;
+const WAIT_MS_MAX = 4_000;
 const retryable = new Set([
   'enclave_unavailable',
   'store_unavailable',
@@ -77,12 +80,12 @@ export function randomBytes(length: number): Uint8Array {
 /** Throws `KedgeError` with the code of the problem details; `internal` when there is no answer at all. */
 export function createClient(options: ClientOptions): Client {
   const { url, token, fetch = globalThis.fetch, random = randomBytes, wait = sleep } = options;
-  const { monotonicMs = () => performance.now() } = options;
-  const newPatience = (ms = ACT_MS_MAX): Patience => ({ failuresLeft: FAILURES_MAX, untilMs: monotonicMs() + ms });
+  const { monotonicMs = () => performance.now(), patienceMs = PATIENCE_MS } = options;
+  const newPatience = (): Patience => ({ failures: 0, untilMs: monotonicMs() + patienceMs });
 
   return {
     url,
-    patience: () => newPatience(),
+    patience: newPatience,
     as: (other) => createClient({ ...options, token: other }),
     async call(name, given) {
       const endpoint: Endpoint = endpoints[name];
@@ -91,7 +94,7 @@ export function createClient(options: ClientOptions): Client {
         query,
         body,
         proof,
-        patience = newPatience(endpoint.slow ? SLOW_REQUEST_MS_MAX : ACT_MS_MAX),
+        patience = newPatience(),
       } = given as {
         params?: object;
         query?: object;
@@ -109,19 +112,15 @@ export function createClient(options: ClientOptions): Client {
         if (proof) headers['kedge-proof'] = await proof(attempt, patience);
         if (key !== null) headers['idempotency-key'] = key;
         if (body !== undefined) headers['content-type'] = 'application/json';
-        const leftMs = Math.ceil(patience.untilMs - monotonicMs());
-        const tryMs = Math.max(1, endpoint.slow ? leftMs : Math.min(TRY_MS_MAX, leftMs));
         try {
+          const tryMs = endpoint.slow ? SLOW_REQUEST_MS_MAX : TRY_MS_MAX;
           const response = await send(fetch, target, endpoint.method, headers, body, tryMs);
           return endpoint.response.parse(response) as ResponseOf<typeof name>;
         } catch (error) {
           if (!(error instanceof KedgeError) || !retryable.has(error.code)) throw error;
-          patience.failuresLeft -= 1;
-          const waitMs =
-            error.retryAfterS === undefined
-              ? FIRST_WAIT_MS * 2 ** (FAILURES_MAX - 1 - patience.failuresLeft)
-              : error.retryAfterS * 1000;
-          if (patience.failuresLeft <= 0 || monotonicMs() + waitMs >= patience.untilMs) throw error;
+          const ownMs = Math.min(FIRST_WAIT_MS * 2 ** patience.failures++, WAIT_MS_MAX);
+          const waitMs = Math.max(ownMs, 1_000 * (error.retryAfterS ?? 0));
+          if (monotonicMs() + waitMs >= patience.untilMs) throw error;
           await wait(waitMs);
         }
       }

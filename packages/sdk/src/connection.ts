@@ -14,6 +14,8 @@ export interface ServiceOptions {
   /** `pk_…`: names the project and pins the enclave. */
   readonly publishableKey: string;
   readonly fetch?: typeof globalThis.fetch;
+  /** See `ClientOptions`. */
+  readonly patienceMs?: number;
   /** Whether the client key may be exported into a keystore; a browser says no. */
   readonly extractable?: boolean;
 }
@@ -50,6 +52,7 @@ export function connect(service: ServiceOptions): Connection {
       url: service.url,
       token: service.publishableKey,
       ...(service.fetch ? { fetch: service.fetch } : {}),
+      ...(service.patienceMs === undefined ? {} : { patienceMs: service.patienceMs }),
     }),
     thumbprintOf(service.publishableKey),
   );
