@@ -88,10 +88,10 @@ function testSlow() {
   const at = args.indexOf('--minutes');
   const minutes = at < 0 ? 0 : Number(args[at + 1]);
   const fuzzRuns = minutes === 0 ? 50_000 : Math.min(50_000, minutes * FUZZ_RUNS_PER_MINUTE);
-  test([...filesEndingWith('.slow.ts'), 'packages/server/src/fuzz.test.ts'], {
-    KEDGE_MINUTES: String(minutes),
-    FUZZ_RUNS: String(fuzzRuns),
-  });
+  test(
+    [...filesEndingWith('.slow.ts'), 'packages/server/src/fuzz.test.ts', 'packages/enclave/src/unjoinable.test.ts'],
+    { KEDGE_MINUTES: String(minutes), FUZZ_RUNS: String(fuzzRuns), UNJOINABLE_USERS: '10000' },
+  );
 }
 
 function filesEndingWith(ending) {
