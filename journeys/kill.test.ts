@@ -19,7 +19,7 @@ describe('killed with -9 at any moment, the service loses nothing that it answer
   let world: World;
   let killer: Killer;
   before(async () => {
-    world = await World.open({ database: 'pglite', hsm: 'software' });
+    world = await World.open({ database: 'pglite', hsm: 'software', prepared: true });
     killer = await Killer.start(world);
   });
   after(() => world.close());
