@@ -342,8 +342,9 @@ function steps(world: World): readonly Step[] {
 
 async function rotate(world: World, ada: Cast, tell: (sentence: string) => void): Promise<Record<string, unknown>> {
   const crowd: { account: Account; wallets: Wallet[] }[] = [];
+  const app = { ...world.app(), patienceMs: 60_000 }; // rides out a restart of both processes
   for (let user = 0; user < USERS; user++) {
-    const { account } = await signUp(world.app(), { externalId: `user-${user}` });
+    const { account } = await signUp(app, { externalId: `user-${user}` });
     const vault = await account.createVault('crowd');
     const wallets: Wallet[] = [];
     for (let index = 0; index < WALLETS_PER_USER; index++) wallets.push(await account.createWallet(vault.id));
@@ -370,9 +371,8 @@ async function rotate(world: World, ada: Cast, tell: (sentence: string) => void)
     }
   })();
 
-  // Everybody has opened once, so the next write of the vault database after the start is the batch of wallets.
   await until(async () => (opens >= USERS ? opens : null));
-  world.service!.children.enclave.send({ die_at: 'vault commit 2 before' });
+  world.service!.children.enclave.send({ die_at: 'vault wallets 1 before' });
   await world.kedge('rotate', 'start');
   await world.service!.children.enclave.ended;
   await world.kill();

@@ -65,7 +65,7 @@ async function openDay(
   options: WorldOptions,
   disk?: string,
 ): Promise<{ world: World; account: Account; wallet: Wallet }> {
-  const world = await World.open(options);
+  const world = await World.open({ ...options, prepared: disk === undefined });
   t.after(() => world.close());
   if (disk !== undefined) {
     chmodSync(disk, 0o700);

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { test } from 'node:test';
 import { addressBytes, clientSecretAddress, fromBase64Url, recoverySecret, secondWrapKey } from '@kedge/core';
@@ -19,9 +19,8 @@ import { World } from './harness/world.ts';
 const STRANGER = '0x70997970C51812dc3A010C7d01b50e0d17dc79C8';
 
 test('no secret is found outside its home, in files, dumps or logs, in any spelling', async (t) => {
-  const world = await World.open({ database: 'pglite', hsm: 'software' });
+  const world = await World.open({ database: 'pglite', hsm: 'software', prepared: true });
   t.after(() => world.close());
-  mkdirSync(world.home.path, { mode: 0o700 });
   writeFileSync(world.home.file('kedge.toml'), 'log_level = "debug"\n');
   await world.start();
   await world.createProject();

@@ -32,7 +32,7 @@ for (const database of sampleMs > 0 ? (['pglite'] as const) : (['pglite', 'postg
     let killer: Killer;
     let startedMs = 0;
     before(async () => {
-      world = await World.open({ database, hsm: 'software' });
+      world = await World.open({ database, hsm: 'software', prepared: true });
       killer = await Killer.start(world);
       startedMs = performance.now();
     });

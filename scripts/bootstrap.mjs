@@ -90,11 +90,20 @@ function testSlow() {
   const minutes = at < 0 ? 0 : Number(args[at + 1]);
   const fuzzRuns = minutes === 0 ? 50_000 : Math.min(50_000, minutes * FUZZ_RUNS_PER_MINUTE);
   const decoderRuns = minutes === 0 ? 1_000_000 : Math.min(1_000_000, minutes * DECODER_RUNS_PER_MINUTE);
-  test([...filesEndingWith('.slow.ts'), 'packages/server/src/fuzz.test.ts', 'packages/mpc/src/decoders.test.ts'], {
-    KEDGE_MINUTES: String(minutes),
-    FUZZ_RUNS: String(fuzzRuns),
-    DECODER_RUNS: String(decoderRuns),
-  });
+  test(
+    [
+      ...filesEndingWith('.slow.ts'),
+      'packages/server/src/fuzz.test.ts',
+      'packages/enclave/src/unjoinable.test.ts',
+      'packages/mpc/src/decoders.test.ts',
+    ],
+    {
+      KEDGE_MINUTES: String(minutes),
+      FUZZ_RUNS: String(fuzzRuns),
+      DECODER_RUNS: String(decoderRuns),
+      UNJOINABLE_USERS: '10000',
+    },
+  );
 }
 
 function filesEndingWith(ending) {

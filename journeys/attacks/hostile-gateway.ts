@@ -121,7 +121,7 @@ export async function runGateway(
       enclave.backUp({
         proof: await own.prove('back_up', 'operator-1', { sealed_passphrase: null }),
         name: 'stolen',
-        primary: { sha256: new Uint8Array(32), users: 0 },
+        primary: { sha256: new Uint8Array(32), users: 0, serverKeys: [] },
         sealedPassphrase: null,
       }),
     'have another history signed': () => enclave.signHead({ seq: 1, hash: new Uint8Array(32), bodyHashes: [] }),

@@ -16,6 +16,8 @@ export interface Settings {
   readonly 'gateway.tls_key': string | null;
   readonly 'database.primary': string;
   readonly 'database.vault': string;
+  readonly 'database.statement_ms_max': number;
+  readonly 'database.idle_in_transaction_ms_max': number;
   readonly 'root.kind': 'software' | 'pkcs11';
   readonly 'root.module': string;
   readonly 'root.token_label': string;
@@ -25,6 +27,7 @@ export interface Settings {
   readonly 'evm.chain_id': number;
   readonly 'evm.confirmations': number;
   readonly 'gateway.rotation_batch': number;
+  readonly 'gateway.request_ms_max': number;
   readonly 'limits.per_address_per_minute': number;
   readonly 'limits.per_principal_per_minute': number;
   readonly 'limits.recoveries_per_address_per_hour': number;
@@ -44,6 +47,8 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'gateway.tls_key': 'The key to that certificate.',
   'database.primary': 'The gateway’s database: `pglite:/absolute/folder` or `postgres://…`.',
   'database.vault': 'The enclave’s database, spelled the same; never the same database.',
+  'database.statement_ms_max': 'How long one statement of PostgreSQL may run, up to 30,000.',
+  'database.idle_in_transaction_ms_max': 'How long a transaction of PostgreSQL may wait for its process.',
   'root.kind': '`software`: a 0600 file in the state folder. `pkcs11`: a hardware token.',
   'root.module': 'The PKCS#11 module of the token’s maker.',
   'root.token_label': 'The label by which the token is found.',
@@ -52,6 +57,7 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'evm.chain_id': 'The chain that this node must be on.',
   'evm.confirmations': 'Blocks after which a transaction counts as final.',
   'gateway.rotation_batch': 'Client secrets rewrapped in one step of a rotation, 1 to 1,000; smaller is gentler.',
+  'gateway.request_ms_max': 'When a request is given up, 1,000 to 20,000; backups have ten minutes.',
   'limits.per_address_per_minute': 'Requests a minute from one address, per gateway process.',
   'limits.per_principal_per_minute': 'Requests a minute with one credential, per gateway process.',
   'limits.recoveries_per_address_per_hour': 'Recoveries an hour from one address, per gateway process.',
@@ -89,6 +95,8 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'gateway.tls_key': null,
     'database.primary': `pglite:${file('primary')}`,
     'database.vault': `pglite:${file('vault')}`,
+    'database.statement_ms_max': 30_000,
+    'database.idle_in_transaction_ms_max': 60_000,
     'root.kind': 'software',
     'root.module': '/usr/lib/softhsm/libsofthsm2.so',
     'root.token_label': 'kedge',
@@ -97,6 +105,7 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'evm.chain_id': 31_337,
     'evm.confirmations': 12,
     'gateway.rotation_batch': 1_000,
+    'gateway.request_ms_max': 15_000,
     'limits.per_address_per_minute': 1_200,
     'limits.per_principal_per_minute': 600,
     'limits.recoveries_per_address_per_hour': 100,

@@ -9,6 +9,8 @@ import { z } from 'zod';
 import type { OperatorAct, UserAct } from './proof.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
+/** For endpoints that read whole tables. All others end within half a minute. */
+export const SLOW_REQUEST_MS_MAX = 600_000;
 export const PAGE_SIZE_MAX = 100;
 
 /** Who calls. The one list, also the authorisation matrix's. */
@@ -205,6 +207,8 @@ export interface Endpoint {
   readonly body?: z.ZodType;
   readonly response: z.ZodType;
   readonly status: 200 | 201 | 204;
+  /** It may take as long as `SLOW_REQUEST_MS_MAX`. */
+  readonly slow?: true;
 }
 
 const endpoint = <const E extends Endpoint>(row: E): E => row;
@@ -568,8 +572,16 @@ export const endpoints = {
     proof: 'back_up',
     principals: ['operator'],
     body: z.strictObject({ sealed_passphrase: base64Url(1024).nullable() }),
-    response: z.object({ name: z.string(), folder: z.string(), manifest: signedSchema }),
+    response: z.object({
+      name: z.string(),
+      folder: z.string(),
+      manifest: signedSchema,
+      under_old_server_key: z
+        .object({ client_secrets: z.int(), wallets: z.int() })
+        .meta({ description: 'What a rotation had not rewrapped yet: once it has, make another backup.' }),
+    }),
     status: 201,
+    slow: true,
   }),
   acceptRestore: endpoint({
     method: 'POST',

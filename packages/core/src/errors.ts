@@ -114,8 +114,8 @@ const table = {
   ],
   backup_blocked: [
     409,
-    'A backup cannot be made while a rotation is under way.',
-    'Wait until kedge rotate status says it is finished.',
+    'A rotation of the server key ended while the backup was being made.',
+    'Make the backup again.',
   ],
 
   // the service itself

@@ -12,8 +12,15 @@ import type { SealedState, StateChange } from './state.ts';
 export const CLIENT_KEYS_MAX = 16;
 export const RECOVERY_TRIES_MAX = 10;
 export const OPENS_PER_DAY_MAX = 500;
-/** Openings are charged to the sealed state in blocks; a restart forgets what was left of one, never what was used. */
-const OPENS_BLOCK = 25;
+/**
+ * Openings are charged to the sealed state before they happen, in blocks. Within a run the blocks of an account double,
+ * from one: so a crash loses fewer than were used since the start, and never one that was used. A clean stop gives
+ * back what is left.
+ */
+const OPENS_BLOCK_MAX = 25;
+/** A stop doesn't wait longer for openings to be given back; the rest are lost as in a crash. */
+const GIVE_BACK_MS_MAX = 3_000;
+const GIVE_BACK_AT_ONCE = 256;
 /** So many names of accounts without tries are remembered; then all are forgotten, and looked up again. */
 const LIMITED_MAX = 100_000;
 
@@ -29,12 +36,22 @@ export interface Account {
   readonly opens: { readonly dayStartMs: number; readonly charged: number };
 }
 
+/** Openings that are charged and not used yet. */
+interface Prepaid {
+  readonly project: string;
+  readonly user: string;
+  readonly dayStartMs: number;
+  /** How many were charged at once. */
+  readonly block: number;
+  left: number;
+}
+
 export class Accounts {
   readonly #state: SealedState;
   readonly #time: ServiceTime;
   readonly #mutex = new Mutex();
-  /** Openings of the current block that are paid for but not used. */
-  readonly #prepaid = new Map<string, { dayStartMs: number; left: number }>();
+  /** The last block of each account in this run. */
+  readonly #prepaid = new Map<string, Prepaid>();
   /** Until which service time a name has no tries left, so that a flood of guesses costs no look at the database. */
   readonly #limitedUntilMs = new Map<string, number>();
 
@@ -120,32 +137,53 @@ export class Accounts {
     });
   }
 
-  /** Counts one opening against the day's limit. Throws `KedgeError('open_limited')`. */
+  /** Counts one opening against the day's limit, durably. Throws `KedgeError('open_limited')`. */
   async chargeOpen(project: string, user: string): Promise<void> {
     const name = `${project}/${user}`;
-    const now = this.#time.nowMs();
-    const prepaid = this.#prepaid.get(name);
-    if (prepaid && prepaid.left > 0 && now - prepaid.dayStartMs < DAY_MS) {
-      prepaid.left -= 1;
-      return;
-    }
-    const dayStartMs = await this.change(project, user, async (account) => {
-      if (account === null) throw new KedgeError('proof_invalid');
+    if (this.#takePrepaid(name)) return;
+    await this.#mutex.run(name, async () => {
+      if (this.#takePrepaid(name)) return; // whoever was before us charged for us too
+      const key = await this.#key(project, user);
+      const value = await this.#state.read(key);
+      if (value === null) throw new KedgeError('proof_invalid');
+      const account = decodeAccount(value);
+      const now = this.#time.nowMs();
       const fresh = now - account.opens.dayStartMs >= DAY_MS || account.opens.charged === 0;
-      const opens = fresh ? { dayStartMs: Math.floor(now), charged: 0 } : account.opens;
-      if (opens.charged >= OPENS_PER_DAY_MAX) {
-        throw new KedgeError('open_limited', undefined, {
-          retryAfterS: Math.ceil((opens.dayStartMs + DAY_MS - now) / 1000),
-        });
+      const { dayStartMs, charged } = fresh ? { dayStartMs: Math.floor(now), charged: 0 } : account.opens;
+      if (charged >= OPENS_PER_DAY_MAX) {
+        throw new KedgeError('open_limited', undefined, { retryAfterS: Math.ceil((dayStartMs + DAY_MS - now) / 1000) });
       }
-      return {
-        next: { ...account, opens: { ...opens, charged: opens.charged + OPENS_BLOCK } },
-        result: opens.dayStartMs,
-      };
+      const last = this.#prepaid.get(name)?.block ?? 0;
+      const block = Math.min(Math.max(1, 2 * last), OPENS_BLOCK_MAX, OPENS_PER_DAY_MAX - charged);
+      const opens = { dayStartMs, charged: charged + block };
+      await this.#state.write([{ key, value: encodeAccount({ ...account, opens }) }]);
+      this.#prepaid.set(name, { project, user, dayStartMs, block, left: block - 1 });
     });
-    const still = this.#prepaid.get(name);
-    const left = still && still.dayStartMs === dayStartMs ? still.left : 0;
-    this.#prepaid.set(name, { dayStartMs, left: left + OPENS_BLOCK - 1 });
+  }
+
+  /** Before a clean stop. What is given back can't be used any more, so it doesn't matter when the process ends. */
+  async giveBackOpens(monotonicMs: () => number): Promise<void> {
+    const untilMs = monotonicMs() + GIVE_BACK_MS_MAX;
+    const unused = [...this.#prepaid.values()].filter(({ left }) => left > 0);
+    this.#prepaid.clear();
+    while (unused.length > 0 && monotonicMs() < untilMs) {
+      await Promise.all(unused.splice(0, GIVE_BACK_AT_ONCE).map((prepaid) => this.#giveBack(prepaid)));
+    }
+  }
+
+  #giveBack({ project, user, dayStartMs, left }: Prepaid): Promise<void> {
+    return this.change(project, user, async (account) => {
+      const sameDay = account !== null && account.opens.dayStartMs === dayStartMs;
+      const next = sameDay ? { ...account, opens: { dayStartMs, charged: account.opens.charged - left } } : null;
+      return { next, result: undefined };
+    });
+  }
+
+  #takePrepaid(name: string): boolean {
+    const prepaid = this.#prepaid.get(name);
+    if (!prepaid || prepaid.left === 0 || this.#time.nowMs() - prepaid.dayStartMs >= DAY_MS) return false;
+    prepaid.left -= 1;
+    return true;
   }
 
   #rememberLimited(name: string, untilMs: number): void {

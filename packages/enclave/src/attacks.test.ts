@@ -302,7 +302,12 @@ test('a backup whose name leaves the folder makes nothing outside', async () => 
   const proof = (
     await proveFor(opened, keys.alice, { act: 'back_up', subject: 'alice', parameters: { sealed_passphrase: null } })
   ).text;
-  const call = { proof, name: '../escaped', primary: { sha256: random(32), users: 0 }, sealedPassphrase: null };
+  const call = {
+    proof,
+    name: '../escaped',
+    primary: { sha256: random(32), users: 0, serverKeys: [] },
+    sealedPassphrase: null,
+  };
   await assert.rejects(opened.enclave.backUp(call), { code: 'request_invalid' });
   assert.equal(existsSync(join(opened.folder, 'escaped')), false);
 });

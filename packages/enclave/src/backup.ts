@@ -7,18 +7,19 @@ import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { open as openFile, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gunzipSync, gzip } from 'node:zlib';
 import { bytesToHex, fromBase64Url, KedgeError, toBase64Url, utf8ToBytes } from '@kedge/core';
 import { type Database, dumpTables } from '@kedge/store';
 import { Decrypter, Encrypter } from 'age-encryption';
 import type { Signed } from './enclave.ts';
+import { passphraseIdentity, passphraseRecipient } from './passphrase.ts';
 import type { RootKeys } from './root-keys.ts';
 import { SoftwareRootKeys } from './software.ts';
 
 /** Every table but the lease, which belongs to a running enclave. */
 export const vaultTables = ['head', 'state', 'wallets'] as const;
 export const BACKUP_FORMAT = 1;
-const SCRYPT_WORK_FACTOR = 18;
 const NAME = /^[0-9a-z-]{1,64}$/;
 
 /** Where backups go. `write` is durable when it resolves and never overwrites. */
@@ -71,7 +72,7 @@ export async function writeBackup(request: BackupRequest): Promise<Readonly<Reco
     },
     { isolation: 'repeatable read' },
   );
-  const vault = gzipSync(utf8ToBytes(lines.join('\n')));
+  const vault = await promisify(gzip)(utf8ToBytes(lines.join('\n')));
   await folder.write(name, 'vault.jsonl.gz', vault);
   const files: Record<string, string> = {
     'primary.jsonl.gz': bytesToHex(primary.sha256),
@@ -96,8 +97,7 @@ export async function writeBackup(request: BackupRequest): Promise<Readonly<Reco
 
 async function sealRoot(rootKeys: SoftwareRootKeys, passphrase: string): Promise<Uint8Array> {
   const encrypter = new Encrypter();
-  encrypter.setScryptWorkFactor(SCRYPT_WORK_FACTOR);
-  encrypter.setPassphrase(passphrase);
+  encrypter.addRecipient(passphraseRecipient(passphrase));
   const root = rootKeys.exportRoot();
   const sealed = await encrypter.encrypt(root);
   root.fill(0);
@@ -107,7 +107,7 @@ async function sealRoot(rootKeys: SoftwareRootKeys, passphrase: string): Promise
 /** The bytes of the keyring. Throws `KedgeError('request_invalid')` for a wrong passphrase. */
 export async function openRoot(sealed: Uint8Array, passphrase: string): Promise<Uint8Array> {
   const decrypter = new Decrypter();
-  decrypter.addPassphrase(passphrase);
+  decrypter.addIdentity(passphraseIdentity(passphrase));
   try {
     return await decrypter.decrypt(sealed);
   } catch (cause) {

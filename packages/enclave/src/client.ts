@@ -18,6 +18,9 @@ export type EnclaveAddress =
   | { readonly host: string; readonly port: number; readonly ca: string; readonly cert: string; readonly key: string };
 
 const CALL_MS_MAX = 30_000;
+/** Those that read or write whole tables. */
+const SLOW_CALL_MS_MAX = 600_000;
+const slow: ReadonlySet<string> = new Set(['backUp', 'compact']);
 
 export interface EnclaveConnection {
   readonly enclave: Enclave;
@@ -75,10 +78,12 @@ class Link {
       return Promise.reject(new KedgeError('overloaded', undefined, { retryAfterS: 1 }));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
+      const msMax = slow.has(method) ? SLOW_CALL_MS_MAX : CALL_MS_MAX;
       const timer = setTimeout(() => {
         this.#waiting.delete(id);
-        reject(new KedgeError('enclave_unavailable', 'The enclave did not answer within 30 s.', { retryAfterS: 5 }));
-      }, CALL_MS_MAX);
+        const detail = `The enclave did not answer within ${msMax / 1_000} s.`;
+        reject(new KedgeError('enclave_unavailable', detail, { retryAfterS: 5 }));
+      }, msMax);
       this.#waiting.set(id, { resolve, reject, timer });
       this.#socket.write(encodeFrame([id, method, parameters]));
     });

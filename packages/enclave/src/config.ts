@@ -4,11 +4,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { fromBase64Url, type ProofKey } from '@kedge/core';
+import { type DatabaseLimits, databaseLimits } from '@kedge/store';
 import type { EnclaveAddress } from './client.ts';
 
 export interface EnclaveConfig {
   /** `pglite:/absolute/folder` or `postgres://…`. */
   readonly database: string;
+  /** Of a PostgreSQL. */
+  readonly databaseLimits: DatabaseLimits;
   readonly root:
     | { readonly kind: 'software'; readonly file: string }
     | { readonly kind: 'pkcs11'; readonly module: string; readonly tokenLabel: string; readonly pinFile: string };
@@ -38,6 +41,7 @@ export function parseEnclaveConfig(value: unknown): EnclaveConfig {
   const operators = record(config.operators, 'operators');
   return {
     database: text(config.database, 'database'),
+    databaseLimits: parseLimits(config.databaseLimits),
     root:
       root.kind === 'pkcs11'
         ? {
@@ -63,6 +67,15 @@ export function parseEnclaveConfig(value: unknown): EnclaveConfig {
       config.opensPerMinuteMax === undefined ? OPENS_PER_MINUTE_DEFAULT : Number(config.opensPerMinuteMax),
     backups: text(config.backups, 'backups'),
   };
+}
+
+function parseLimits(given: unknown): DatabaseLimits {
+  const limits = { ...databaseLimits, ...(given === undefined ? {} : record(given, 'databaseLimits')) };
+  for (const [name, ms] of Object.entries(limits)) {
+    if (!Number.isSafeInteger(ms) || Number(ms) < 1)
+      throw new Error(`In the configuration of the enclave, databaseLimits.${name} is not a number of milliseconds.`);
+  }
+  return limits;
 }
 
 /** Two names with one key would let one person act as two. */

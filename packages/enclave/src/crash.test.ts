@@ -33,7 +33,7 @@ const clock: DrivenClock = drivenClock();
 let opened: TestEnclave;
 /**
  * Has been there before the act: what was acknowledged to it must never be lost. Each act has another one, because an
- * account may be opened 500 times a day, and a restart forgets what is left of a block of 25.
+ * account may be opened 500 times a day.
  */
 let witness: TestUser;
 let witnessed: { wallet: string; publicKey: Uint8Array };

@@ -1,8 +1,10 @@
 /** dual-secret inside the enclave, attacked by a gateway that holds the socket and both databases. */
 import assert from 'node:assert/strict';
-import { createPublicKey, randomUUID } from 'node:crypto';
+import { createHash, createPublicKey, randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { DAY_MS, HOUR_MS, toBase64Url, userSubject } from '@kedge/core';
+import { DAY_MS, fromBase64Url, HOUR_MS, sealTo, toBase64Url, userSubject, utf8ToBytes } from '@kedge/core';
 import { drivenClock } from '@kedge/core/testing';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { createTestKey, createTestUser, openTestEnclave, proveFor } from './testing/index.ts';
@@ -266,4 +268,48 @@ test('a damaged wallet keeps the old version from being retired and holds up no 
   assert.deepEqual(await opened.enclave.rewrapWallets({ limit: 10 }), { rewrapped: 2, left: 1 });
   await clock.advance(60_000);
   await assert.rejects(opened.enclave.finishRotation(), { code: 'rotation_running' });
+});
+
+async function withBackup() {
+  const operator = createTestKey();
+  const made = await withWallet({ operators: new Map([['ada', operator]]) });
+  const { opened } = made;
+  const { document } = await opened.enclave.attestation();
+  const { sealing_key: sealingKey } = JSON.parse(new TextDecoder().decode(document)) as { sealing_key: string };
+  const sealedPassphrase = await sealTo(
+    fromBase64Url(sealingKey),
+    utf8ToBytes('correct horse battery staple'),
+    utf8ToBytes('kedge/backup-passphrase/v1'),
+    new Uint8Array(),
+  );
+  const parameters = { sealed_passphrase: createHash('sha256').update(sealedPassphrase).digest() };
+  const { text: proof } = await proveFor(opened, operator, { act: 'back_up', subject: 'ada', parameters });
+  const backUp = (serverKeys: readonly number[]) =>
+    opened.enclave.backUp({
+      proof,
+      name: 'today',
+      primary: { sha256: new Uint8Array(32), users: 1, serverKeys },
+      sealedPassphrase,
+    });
+  return { ...made, backUp, written: (file: string) => existsSync(join(opened.backups, 'today', file)) };
+}
+
+test('wallets open while the passphrase of a backup is stretched', async () => {
+  const { user, wallet, backUp, written } = await withBackup();
+  const backup = backUp([1]);
+  let opens = 0;
+  while (opens < 5 && !written('root.age')) {
+    const stretching = written('vault.jsonl.gz');
+    await user.openWallet(wallet);
+    if (stretching && !written('root.age')) opens += 1;
+  }
+  await backup;
+  assert.equal(opens, 5);
+  assert.equal(written('manifest.json'), true);
+});
+
+test('a dump of client secrets under a version that opens nothing gets no manifest', async () => {
+  const { backUp, written } = await withBackup();
+  await assert.rejects(backUp([1, 7]), { code: 'backup_blocked' });
+  assert.equal(written('manifest.json'), false);
 });

@@ -33,6 +33,8 @@ export interface RotationStatus {
   /** Service time in ms until the old version may be retired; null when no rotation runs. */
   readonly retirableInMs: number | null;
   readonly versions: readonly ServerKeyVersion[];
+  /** Of the last `startRotation`, `finishRotation` and `destroyServerKey`: for a gateway that never heard the answer. */
+  readonly receipts: readonly Signed[];
 }
 
 export interface EnclaveStatus {
@@ -159,7 +161,8 @@ export interface Enclave {
   backUp(call: {
     readonly proof: string;
     readonly name: string;
-    readonly primary: { readonly sha256: Uint8Array; readonly users: number };
+    /** Throws `backup_blocked` when one of its versions of the server key opens nothing any more. */
+    readonly primary: { readonly sha256: Uint8Array; readonly users: number; readonly serverKeys: readonly number[] };
     readonly sealedPassphrase: Uint8Array | null;
   }): Promise<{ manifest: Signed; receipt: Signed }>;
   /** Two operators take the data as it is: limits halved, event written. Answers while sealed. */

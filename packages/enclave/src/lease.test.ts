@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type ProofKey, SECOND_MS, utf8ToBytes } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
-import { type Database, migrate, openPostgres, readMigrations } from '@kedge/store';
+import { type Database, databaseLimits, migrate, openPostgres, readMigrations } from '@kedge/store';
 import { type PostgresServer, startPostgres } from '@kedge/store/testing';
 import { backupFolder } from './backup.ts';
 import type { EnclaveConfig } from './config.ts';
@@ -210,6 +210,7 @@ test('as processes: a standby takes over within ten seconds of the last renewal,
     const waiting: (() => void)[] = [];
     const config: EnclaveConfig = {
       database: place.url,
+      databaseLimits,
       root: { kind: 'software', file: `${place.files}.root` },
       mirror: `${place.files}.mirror`,
       listen: { socket: join(folder, `${name}.sock`) },

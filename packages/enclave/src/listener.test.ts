@@ -60,7 +60,10 @@ describe('over a Unix socket', () => {
     const server = await listen(opened.enclave, address, noBug);
     assert.equal(statSync(address.socket).mode & 0o777, 0o600);
     const { enclave, close } = connectEnclave(address);
-    const user = await createTestUser({ ...opened, enclave: { ...enclave, stop: () => undefined } }, 'project');
+    const user = await createTestUser(
+      { ...opened, enclave: { ...enclave, stop: () => undefined, giveBackOpens: async () => undefined } },
+      'project',
+    );
     const { wallet } = await user.createWallet();
     assert.equal((await user.openWallet(wallet)).length, 32);
     assert.equal((await enclave.rotation()).running, false);

@@ -93,7 +93,7 @@ const calls = {
   backUp: record({
     proof,
     name: text(64),
-    primary: record({ sha256: hash, users: integer(0) }),
+    primary: record({ sha256: hash, users: integer(0), serverKeys: list(BATCH_MAX, integer(1)) }),
     sealedPassphrase: nullable(bytes(1_024)),
   }),
   acceptRestore: record({ proofs: list(2, proof) }),

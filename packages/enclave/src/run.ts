@@ -41,6 +41,8 @@ export async function serveEnclave(
   const stopped = new Promise<string>((resolve) => {
     stop = resolve;
   });
+  // Before anything that must be given back: a signal that meets no listener would end the process at once.
+  onParentGone(() => stop('asked to'));
   // An embedded database opens in one process at a time: a lease in it that still runs was left by one that died.
   if (db.engine === 'pglite') await db.query('update lease set until = now()');
   const lease = await waitForLease(db, parts.clock, say, () => stop('the writer lease was lost'), stopped);
@@ -74,10 +76,11 @@ export async function serveEnclave(
   const { sealed } = await enclave.status();
   say({ ready: true, root_keys: rootKeys.kind, sealed });
 
-  onParentGone(() => stop('asked to'));
   say({ stopping: await stopped });
   server.close();
   enclave.stop();
+  // A writer that was overtaken may not write, and a database may be away: what isn't given back stays charged.
+  await enclave.giveBackOpens().catch(() => undefined);
   await lease.release();
   mirror.close();
   await closeAll(db, rootKeys);
@@ -147,7 +150,7 @@ export async function restoreEnclave(
 }
 
 async function openMigrated(config: EnclaveConfig): Promise<Database> {
-  const db = await openDatabase(config.database);
+  const db = await openDatabase(config.database, config.databaseLimits);
   if (db.engine === 'pglite') await migrate(db, await migrationPlan());
   else await assertMigrated(db, await migrationPlan());
   return db;
@@ -184,7 +187,6 @@ async function waitForLease(
       if (lease) finish(lease);
     });
     void stopped.then(() => finish(null));
-    onParentGone(() => finish(null));
   });
 }
 

@@ -4,16 +4,17 @@
  * is `decrypt_only`; there is one at a time. The sealed state decides; the backend only holds the keys.
  */
 import { type CborValue, DAY_MS, decodeCbor, encodeCbor, KedgeError, MINUTE_MS } from '@kedge/core';
-import type { ServerKeyState } from './enclave.ts';
+import type { ServerKeyState, Signed } from './enclave.ts';
 import { Mutex } from './mutex.ts';
 import type { RootKeys, WrappingKey } from './root-keys.ts';
 import type { ServiceTime } from './service-time.ts';
-import type { SealedState } from './state.ts';
+import type { SealedState, StateChange } from './state.ts';
 
 export const DESTROY_WAIT_MS = 7 * DAY_MS;
 /**
  * A version is retired at the earliest this long after its successor was made: whatever a request sealed under it just
- * before is committed by then, and so is rewrapped. Requests end after 15 s.
+ * before is committed by then, and so is rewrapped: a gateway gives up a request after at most 20 s, and the statement
+ * that is then under way after another 30.
  */
 export const RETIRE_WAIT_MS = MINUTE_MS;
 export const ROTATE_EVERY_MS = 90 * DAY_MS;
@@ -25,6 +26,11 @@ interface Version {
   readonly sinceMs: number;
 }
 
+/** Makes the receipt of a change just before it is written. */
+type Sign = (version: number) => Promise<Signed>;
+type Change = 'started' | 'retired' | 'destroyed';
+type Receipts = { readonly [Of in Change]?: Signed };
+
 type Purpose = 'client_secret' | 'wallet';
 const purposes: readonly Purpose[] = ['client_secret', 'wallet'];
 
@@ -33,29 +39,37 @@ export class ServerKeys {
   readonly #state: SealedState;
   readonly #time: ServiceTime;
   readonly #key: Uint8Array;
+  readonly #receiptsKey: Uint8Array;
   /** One change of the versions at a time: two rotations that overlapped would leave none active. */
   readonly #changes = new Mutex();
   #versions: readonly Version[];
+  /** Of the last change of each kind, written with it: so nobody has to be told of it at that moment. */
+  #receipts: Receipts;
 
   private constructor(
     rootKeys: RootKeys,
     state: SealedState,
     time: ServiceTime,
-    key: Uint8Array,
+    keys: { readonly versions: Uint8Array; readonly receipts: Uint8Array },
     versions: readonly Version[],
+    receipts: Receipts,
   ) {
     this.#rootKeys = rootKeys;
     this.#state = state;
     this.#time = time;
-    this.#key = key;
+    this.#key = keys.versions;
+    this.#receiptsKey = keys.receipts;
     this.#versions = versions;
+    this.#receipts = receipts;
   }
 
   /** Makes version 1 on a new state, and finishes a destruction that a crash interrupted. */
   static async load(rootKeys: RootKeys, state: SealedState, time: ServiceTime): Promise<ServerKeys> {
-    const key = await state.key('server-keys');
-    const stored = await state.read(key);
-    const keys = new ServerKeys(rootKeys, state, time, key, stored === null ? [] : decodeVersions(stored));
+    const rows = { versions: await state.key('server-keys'), receipts: await state.key('server-key-receipts') };
+    const stored = await state.read(rows.versions);
+    const versions = stored === null ? [] : decodeVersions(stored);
+    const receipts = decodeCbor((await state.read(rows.receipts)) ?? encodeCbor({})) as unknown as Receipts;
+    const keys = new ServerKeys(rootKeys, state, time, rows, versions, receipts);
     if (stored === null) {
       await keys.#create(1);
       await keys.#save([{ version: 1, state: 'active', sinceMs: Math.floor(time.nowMs()) }]);
@@ -66,6 +80,11 @@ export class ServerKeys {
 
   get versions(): readonly Version[] {
     return this.#versions;
+  }
+
+  /** Of the last rotation started, version retired and version destroyed. */
+  get receipts(): readonly Signed[] {
+    return Object.values(this.#receipts);
   }
 
   get active(): number {
@@ -82,14 +101,18 @@ export class ServerKeys {
     return !this.rotating && this.#time.nowMs() - active.sinceMs >= ROTATE_EVERY_MS;
   }
 
+  opens(version: number): boolean {
+    const known = this.#versions.find((candidate) => candidate.version === version);
+    return known?.state === 'active' || known?.state === 'decrypt_only';
+  }
+
   wrap(purpose: Purpose, plaintext: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
     return this.#rootKeys.wrap({ purpose, version: this.active }, plaintext, aad);
   }
 
   /** Throws `KedgeError('sealed_data_invalid')` for a version that opens nothing, and for other bytes or AAD. */
   async unwrap(purpose: Purpose, version: number, wrapped: Uint8Array, aad: Uint8Array): Promise<Uint8Array> {
-    const known = this.#versions.find((candidate) => candidate.version === version);
-    if (known?.state !== 'active' && known?.state !== 'decrypt_only') {
+    if (!this.opens(version)) {
       throw new KedgeError('sealed_data_invalid', 'It is sealed under a version of the server key that opens nothing.');
     }
     try {
@@ -102,22 +125,19 @@ export class ServerKeys {
   }
 
   /** Throws `KedgeError('rotation_running')`. */
-  startRotation(): Promise<number> {
-    return this.#changes.run('versions', () => this.#startRotation());
+  startRotation(sign: Sign): Promise<Signed> {
+    return this.#changes.run('versions', () => this.#startRotation(sign));
   }
 
-  async #startRotation(): Promise<number> {
+  async #startRotation(sign: Sign): Promise<Signed> {
     if (this.rotating) throw new KedgeError('rotation_running');
     const version = Math.max(...this.#versions.map((known) => known.version)) + 1;
     await this.#create(version);
     const sinceMs = Math.floor(this.#time.nowMs());
-    await this.#save([
-      ...this.#versions.map((known) =>
-        known.state === 'active' ? { ...known, state: 'decrypt_only' as const, sinceMs } : known,
-      ),
-      { version, state: 'active', sinceMs },
-    ]);
-    return version;
+    const versions: Version[] = this.#versions.map((known) =>
+      known.state === 'active' ? { ...known, state: 'decrypt_only', sinceMs } : known,
+    );
+    return this.#change('started', [...versions, { version, state: 'active', sinceMs }], await sign(version));
   }
 
   /** How long until the old version may be retired; null when no rotation is open. */
@@ -127,11 +147,11 @@ export class ServerKeys {
   }
 
   /** From now on the old version opens nothing. Throws `KedgeError('rotation_not_running' | 'rotation_running')`. */
-  retire(): Promise<number> {
-    return this.#changes.run('versions', () => this.#retire());
+  retire(sign: Sign): Promise<Signed> {
+    return this.#changes.run('versions', () => this.#retire(sign));
   }
 
-  async #retire(): Promise<number> {
+  async #retire(sign: Sign): Promise<Signed> {
     const old = this.#versions.find((known) => known.state === 'decrypt_only');
     if (!old) throw new KedgeError('rotation_not_running');
     if (this.retirableInMs !== 0)
@@ -139,8 +159,7 @@ export class ServerKeys {
         'rotation_running',
         'A version is retired at the earliest a minute after its successor was made.',
       );
-    await this.#setState(old.version, 'retired');
-    return old.version;
+    return this.#change('retired', this.#withState(old.version, 'retired'), await sign(old.version));
   }
 
   destroyableInMs({ state, sinceMs }: Version): number | null {
@@ -148,11 +167,11 @@ export class ServerKeys {
   }
 
   /** Throws `KedgeError('server_key_not_retired' | 'server_key_waiting')`. */
-  destroy(version: number): Promise<void> {
-    return this.#changes.run('versions', () => this.#destroyRetired(version));
+  destroy(version: number, sign: Sign): Promise<Signed> {
+    return this.#changes.run('versions', () => this.#destroyRetired(version, sign));
   }
 
-  async #destroyRetired(version: number): Promise<void> {
+  async #destroyRetired(version: number, sign: Sign): Promise<Signed> {
     const known = this.#versions.find((candidate) => candidate.version === version);
     const waitMs = known ? this.destroyableInMs(known) : null;
     if (waitMs === null) throw new KedgeError('server_key_not_retired');
@@ -161,8 +180,9 @@ export class ServerKeys {
         'server_key_waiting',
         `It can be destroyed after another ${Math.ceil(waitMs / 3_600_000)} h of service time.`,
       );
-    await this.#setState(version, 'destroyed');
+    const receipt = await this.#change('destroyed', this.#withState(version, 'destroyed'), await sign(version));
     await this.#destroy(version);
+    return receipt;
   }
 
   async #create(version: number): Promise<void> {
@@ -173,19 +193,26 @@ export class ServerKeys {
     for (const key of keysOf(version)) await this.#rootKeys.destroyKey(key);
   }
 
-  #setState(version: number, state: ServerKeyState): Promise<void> {
+  #withState(version: number, state: ServerKeyState): readonly Version[] {
     const sinceMs = Math.floor(this.#time.nowMs());
-    return this.#save(
-      this.#versions.map((known) => (known.version === version ? { ...known, state, sinceMs } : known)),
-    );
+    return this.#versions.map((known) => (known.version === version ? { ...known, state, sinceMs } : known));
   }
 
-  async #save(versions: readonly Version[]): Promise<void> {
+  /** The change and its receipt in one write. */
+  async #change(change: Change, versions: readonly Version[], receipt: Signed): Promise<Signed> {
+    const receipts = { ...this.#receipts, [change]: receipt };
+    const value = encodeCbor(receipts as unknown as CborValue);
+    await this.#save(versions, [{ key: this.#receiptsKey, value }]);
+    this.#receipts = receipts;
+    return receipt;
+  }
+
+  async #save(versions: readonly Version[], also: readonly StateChange[] = []): Promise<void> {
     const active = versions.filter(({ state }) => state === 'active').length;
     if (active !== 1 || new Set(versions.map(({ version }) => version)).size !== versions.length)
       throw new Error('the versions of the server key would contradict each other');
     const value = encodeCbor(versions.map(({ version, state, sinceMs }) => [version, state, sinceMs]));
-    await this.#state.write([{ key: this.#key, value }]);
+    await this.#state.write([{ key: this.#key, value }, ...also]);
     this.#versions = versions;
   }
 }

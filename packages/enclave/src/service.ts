@@ -71,6 +71,8 @@ export interface EnclaveDeps {
 export interface RunningEnclave extends Enclave {
   /** Stops the ticks; databases and root keys are the caller's to close. */
   stop(): void;
+  /** Writes down which openings were charged in advance and not used; before a clean stop. */
+  giveBackOpens(): Promise<void>;
 }
 
 /** Opens or makes the sealed state. A state that can't be believed gives an enclave that is sealed, not an error. */
@@ -303,14 +305,12 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
 
     async startRotation({ proof }) {
       const operator = checkOperator(proof, 'rotate');
-      const version = await serverKeys.startRotation();
-      return { receipt: await receipt('rotate', { operator, version }) };
+      return { receipt: await serverKeys.startRotation((version) => receipt('rotate', { operator, version })) };
     },
 
     async startRotationWhenDue() {
       if (!serverKeys.due) return null;
-      const version = await serverKeys.startRotation();
-      return { receipt: await receipt('rotate', { operator: null, version }) };
+      return { receipt: await serverKeys.startRotation((version) => receipt('rotate', { operator: null, version })) };
     },
 
     async rotation() {
@@ -318,6 +318,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       return {
         running: serverKeys.rotating,
         retirableInMs: serverKeys.retirableInMs,
+        receipts: serverKeys.receipts,
         versions: serverKeys.versions.map((known) => ({
           version: known.version,
           state: known.state,
@@ -343,13 +344,15 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       if ([...counts.keys()].some((version) => version !== serverKeys.active)) {
         throw new KedgeError('rotation_running', 'Some wallets are still wrapped under the old version.');
       }
-      return { receipt: await receipt('finish_rotation', { retired: await serverKeys.retire() }) };
+      const version = serverKeys.active;
+      return { receipt: await serverKeys.retire((retired) => receipt('finish_rotation', { version, retired })) };
     },
 
     async destroyServerKey({ version, proofs: texts }) {
       const by = checkTwoOperators(texts, 'destroy_server_key', { version });
-      await serverKeys.destroy(version);
-      return { receipt: await receipt('destroy_server_key', { operators: by, version }) };
+      return {
+        receipt: await serverKeys.destroy(version, () => receipt('destroy_server_key', { operators: by, version })),
+      };
     },
 
     compact: () => db.compact(['state', 'wallets']),
@@ -397,7 +400,6 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       const operator = checkOperator(proof, 'back_up', {
         sealed_passphrase: sealedPassphrase === null ? null : sealedHash(sealedPassphrase),
       });
-      if (serverKeys.rotating) throw new KedgeError('backup_blocked');
       const passphrase =
         sealedPassphrase &&
         (await sealingKey.open(sealedPassphrase, utf8ToBytes('kedge/backup-passphrase/v1'), new Uint8Array()));
@@ -412,6 +414,8 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
         at: at(),
       });
       passphrase?.fill(0);
+      // The dump of the client secrets is older than ours: what they are under must not have been retired in between.
+      if (!primary.serverKeys.every((version) => serverKeys.opens(version))) throw new KedgeError('backup_blocked');
       const manifest = await signDocument(rootKeys, 'backup-manifest', content);
       await deps.backups.write(name, 'manifest.json', encodeManifest(manifest));
       return { manifest, receipt: await receipt('back_up', { operator, name }) };
@@ -427,6 +431,9 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     return { proof, key };
   }
 
+  const giveBackOpens = async () => {
+    if (sealed === null) await accounts.giveBackOpens(() => clock.monotonicMs());
+  };
   const stopTicks = clock.every(TICK_MS, () => time.tick().catch(() => undefined)); // a tick that fails is made up by the next
   const unguarded: Pick<Enclave, 'status' | 'attestation' | 'operatorSignIn' | 'acceptRestore'> = {
     async status() {
@@ -464,7 +471,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     },
   };
 
-  return { ...checked(guarded, refuseSealed), ...checked(unguarded, () => undefined), stop: stopTicks };
+  return { ...checked(guarded, refuseSealed), ...checked(unguarded, () => undefined), stop: stopTicks, giveBackOpens };
 }
 
 /** An enclave over a state that does not open: it says so and does nothing else. */
@@ -486,6 +493,7 @@ async function createDamaged({ rootKeys, random }: EnclaveDeps, reason: string):
       capabilities,
     }),
     stop: () => undefined,
+    giveBackOpens: async () => undefined,
   };
 }
 

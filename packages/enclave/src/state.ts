@@ -104,7 +104,7 @@ export class SealedState {
 
   static async #create(deps: StateDeps, doubt: string | null): Promise<SealedState> {
     const stateKey = deps.random(32);
-    const tree = new MerkleTree(() => hashBucket([]));
+    const tree = emptyTree();
     const wrapped = await deps.rootKeys.wrap({ purpose: 'state', version: 1 }, stateKey, stateKeyAad);
     await deps.db.query('insert into head (sequence, root, state_key) values (0, $1, $2)', [tree.root, wrapped]);
     return new SealedState(deps, stateKey, tree, 0, doubt);
@@ -331,7 +331,7 @@ function findDoubt(
   if (!equalBytes(root, headRoot)) return 'rows of the enclave state were changed by somebody else';
   if (said === null) {
     // Nothing was ever written: a first start that was cut short. The number alone could be anybody's.
-    if (sequence === 0 && equalBytes(root, new MerkleTree(() => hashBucket([])).root)) return null;
+    if (sequence === 0 && equalBytes(root, emptyTree().root)) return null;
     return 'there is no mirror: the state folder was restored, or the mirror was removed';
   }
   if (said.sequence === sequence && equalBytes(said.root, root)) return null;
@@ -340,6 +340,11 @@ function findDoubt(
   return said.sequence > sequence
     ? `the vault database is older than the enclave remembers: at write ${sequence}, the mirror at ${said.sequence}`
     : `the mirror is older than the vault database: at write ${said.sequence}, the database at ${sequence}`;
+}
+
+function emptyTree(): MerkleTree {
+  const empty = hashBucket([]);
+  return new MerkleTree(() => empty);
 }
 
 async function loadTree(db: Database): Promise<MerkleTree> {

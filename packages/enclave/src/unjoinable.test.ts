@@ -1,6 +1,6 @@
 /**
- * The attack C6: a thief of both databases, without the HSM, tries to tell which rows of the vault belong to whom. Ten
- * thousand users are written through the enclave's own code, in the order in which the primary database has them. Then
+ * The attack C6: a thief of both databases, without the HSM, tries to tell which rows of the vault belong to whom.
+ * Thousands of users are written through the enclave's own code, in the order in which the primary database has them. Then
  * every feature of a person in the primary database (when, how many, how large) is held against every feature of a row
  * in the vault (place in the dump and on the disk, size, numbers that may count), and a hundred rows are guessed for each.
  */
@@ -23,7 +23,8 @@ import { openSoftware } from './software.ts';
 import { SealedState } from './state.ts';
 import { createSealedWallets, generateWalletKey } from './wallets.ts';
 
-const USERS = 10_000;
+/** Enough for each matcher to stand out from chance; `npm run test:slow` writes ten thousand. */
+const USERS = Number(process.env.UNJOINABLE_USERS ?? 2_500);
 /** How many of a hundred users have no wallet, one, two, three. */
 const WALLETS = [70, 20, 8, 2];
 const GUESSES = 100;
@@ -32,7 +33,7 @@ const AT_ONCE = 100;
 const project = '0198a000-0000-7000-8000-000000000001';
 const random = (length: number) => new Uint8Array(randomBytes(length));
 
-test('ten thousand users cannot be found in the vault database by order, time, size or count', {
+test('users cannot be found in the vault database by order, time, size or count', {
   skip: !existsSync('/usr/lib/postgresql') && 'PostgreSQL is not installed',
 }, async (t) => {
   const server = await startPostgres();

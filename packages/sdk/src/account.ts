@@ -81,16 +81,22 @@ export async function signUp(
   const wrapSecret = randomBytes(32);
   const secrets = await secretsOfWords(words);
   const secondWrap = sealWrapSecret(secrets.secondWrapKey, wrapSecret);
-  const made = await connection.withWords('sign_up', clientKey, secrets.recoverySecret, secondWrap, (sealed, prove) =>
-    connection.client.call('createUser', {
-      body: {
-        ...(who.email === undefined ? {} : { email: who.email }),
-        ...(who.externalId === undefined ? {} : { external_id: who.externalId }),
-        ...(who.label === undefined ? {} : { label: who.label }),
-        sealed_recovery: sealed,
-      },
-      proof: prove(who.email ?? who.externalId ?? ''),
-    }),
+  const made = await connection.withWords(
+    'sign_up',
+    clientKey,
+    secrets.recoverySecret,
+    secondWrap,
+    (sealed, prove, patience) =>
+      connection.client.call('createUser', {
+        patience,
+        body: {
+          ...(who.email === undefined ? {} : { email: who.email }),
+          ...(who.externalId === undefined ? {} : { external_id: who.externalId }),
+          ...(who.label === undefined ? {} : { label: who.label }),
+          sealed_recovery: sealed,
+        },
+        proof: prove(who.email ?? who.externalId ?? ''),
+      }),
   );
   const { project } = await connection.assertReceipt(made.receipt, {
     act: 'sign_up',
@@ -114,8 +120,9 @@ export async function recover(
     clientKey,
     secrets.recoverySecret,
     new Uint8Array(),
-    (sealed, prove) =>
+    (sealed, prove, patience) =>
       connection.client.call('createRecovery', {
+        patience,
         body: {
           account: request.account,
           ...(request.label === undefined ? {} : { label: request.label }),
@@ -263,8 +270,9 @@ function createAccount(connection: Connection, initial: DeviceState): Account {
         device.clientKey,
         secrets.recoverySecret,
         secondWrap,
-        (sealed, prove) =>
+        (sealed, prove, patience) =>
           authed().call('replaceRecoveryWords', {
+            patience,
             params: { user_id: device.userId },
             body: { sealed_recovery: sealed },
             proof: prove(subject()),

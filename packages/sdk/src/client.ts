@@ -1,6 +1,7 @@
 /**
  * The HTTP client: one typed call per endpoint of core's table, for Node and browsers. It retries what failed on the
  * way with the same idempotency key, so that a call that was repeated acts once; proofs are made anew for each try.
+ * A call, and the calls that its proofs need, share one patience: an app hears within seconds that a service is down.
  * It keeps no secret but the bearer token it was given.
  */
 import {
@@ -12,15 +13,27 @@ import {
   isErrorCode,
   KedgeError,
   type ResponseOf,
+  SLOW_REQUEST_MS_MAX,
   toBase64Url,
 } from '@kedge/core';
 
 type Part<K extends string, T> = undefined extends T ? { readonly [P in K]?: never } : { readonly [P in K]: T };
 
+/** How long one act of an app tries again, over all calls it takes. */
+export interface Patience {
+  failures: number;
+  /** Monotonic: no try begins later. */
+  readonly untilMs: number;
+}
+
 /** What a call of that endpoint takes. `proof` is asked for a fresh proof at each try. */
 export type CallOptions<N extends EndpointName> = Part<'params', Given<N, 'params'>> &
   ([Given<N, 'query'>] extends [undefined] ? { readonly query?: never } : { readonly query?: Given<N, 'query'> }) &
-  Part<'body', Given<N, 'body'>> & { readonly proof?: (attempt: number) => Promise<string> };
+  Part<'body', Given<N, 'body'>> & {
+    readonly proof?: (attempt: number, patience: Patience) => Promise<string>;
+    /** Of the act that this call belongs to, if it is not an act of its own. */
+    readonly patience?: Patience;
+  };
 
 export interface ClientOptions {
   readonly url: string;
@@ -30,17 +43,25 @@ export interface ClientOptions {
   readonly random?: (length: number) => Uint8Array;
   /** How long to wait before the next try; an argument so that tests wait for nothing. */
   readonly wait?: (ms: number) => Promise<void>;
+  /** For how long what failed on the way is tried again: 8 s by default; more rides out a restart of the service. */
+  readonly patienceMs?: number;
+  readonly monotonicMs?: () => number;
 }
 
 export interface Client {
   readonly url: string;
   call<N extends EndpointName>(name: N, options: CallOptions<N>): Promise<ResponseOf<N>>;
+  /** For an act of several calls. */
+  patience(): Patience;
   /** The same service with another credential. */
   as(token: string | null): Client;
 }
 
-const TRIES = 4;
-const TIMEOUT_MS = 20_000;
+const PATIENCE_MS = 8_000;
+/** Longer than a gateway takes before it gives up. */
+const TRY_MS_MAX = 20_000;
+const FIRST_WAIT_MS = 500;
+const WAIT_MS_MAX = 4_000;
 const retryable = new Set([
   'enclave_unavailable',
   'store_unavailable',
@@ -59,33 +80,48 @@ export function randomBytes(length: number): Uint8Array {
 /** Throws `KedgeError` with the code of the problem details; `internal` when there is no answer at all. */
 export function createClient(options: ClientOptions): Client {
   const { url, token, fetch = globalThis.fetch, random = randomBytes, wait = sleep } = options;
+  const { monotonicMs = () => performance.now(), patienceMs = PATIENCE_MS } = options;
+  const newPatience = (): Patience => ({ failures: 0, untilMs: monotonicMs() + patienceMs });
 
   return {
     url,
+    patience: newPatience,
     as: (other) => createClient({ ...options, token: other }),
     async call(name, given) {
       const endpoint: Endpoint = endpoints[name];
-      const { params, query, body, proof } = given as {
+      const {
+        params,
+        query,
+        body,
+        proof,
+        patience = newPatience(),
+      } = given as {
         params?: object;
         query?: object;
         body?: unknown;
-        proof?: (attempt: number) => Promise<string>;
+        proof?: (attempt: number, patience: Patience) => Promise<string>;
+        patience?: Patience;
       };
       const target = new URL(fillPath(endpoint.path, params ?? {}), url);
       for (const [key, value] of Object.entries(query ?? {})) target.searchParams.set(key, String(value));
       const key = endpoint.method === 'POST' ? toBase64Url(random(16)) : null;
       for (let attempt = 1; ; attempt++) {
+        const headers: Record<string, string> = {};
+        if (token !== null) headers.authorization = `Bearer ${token}`;
+        // What fails in here was tried again in here, out of the same patience.
+        if (proof) headers['kedge-proof'] = await proof(attempt, patience);
+        if (key !== null) headers['idempotency-key'] = key;
+        if (body !== undefined) headers['content-type'] = 'application/json';
         try {
-          const headers: Record<string, string> = {};
-          if (token !== null) headers.authorization = `Bearer ${token}`;
-          if (proof) headers['kedge-proof'] = await proof(attempt);
-          if (key !== null) headers['idempotency-key'] = key;
-          if (body !== undefined) headers['content-type'] = 'application/json';
-          const response = await send(fetch, target, endpoint.method, headers, body);
+          const tryMs = endpoint.slow ? SLOW_REQUEST_MS_MAX : TRY_MS_MAX;
+          const response = await send(fetch, target, endpoint.method, headers, body, tryMs);
           return endpoint.response.parse(response) as ResponseOf<typeof name>;
         } catch (error) {
-          if (!(error instanceof KedgeError) || !retryable.has(error.code) || attempt === TRIES) throw error;
-          await wait((error.retryAfterS ?? 0.25 * 2 ** attempt) * 1000);
+          if (!(error instanceof KedgeError) || !retryable.has(error.code)) throw error;
+          const ownMs = Math.min(FIRST_WAIT_MS * 2 ** patience.failures++, WAIT_MS_MAX);
+          const waitMs = Math.max(ownMs, 1_000 * (error.retryAfterS ?? 0));
+          if (monotonicMs() + waitMs >= patience.untilMs) throw error;
+          await wait(waitMs);
         }
       }
     },
@@ -98,7 +134,9 @@ async function send(
   method: string,
   headers: Record<string, string>,
   body: unknown,
+  timeoutMs: number,
 ): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeoutMs);
   let response: Response;
   let text: string;
   try {
@@ -107,7 +145,7 @@ async function send(
       headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       redirect: 'error',
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal,
     });
     text = await response.text();
   } catch (cause) {

@@ -4,7 +4,7 @@
  */
 import { encodeCbor, fromBase64Url, KedgeError, recoveryInfo, sealTo, toBase64Url } from '@kedge/core';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Client, createClient } from './client.ts';
+import { type Client, createClient, type Patience } from './client.ts';
 import type { ClientKey } from './client-key.ts';
 import { makeProof, type ProofRequest } from './prove.ts';
 import { type Attestation, checkAttestation, thumbprintOf, verifySigned } from './trust.ts';
@@ -14,16 +14,18 @@ export interface ServiceOptions {
   /** `pk_…`: names the project and pins the enclave. */
   readonly publishableKey: string;
   readonly fetch?: typeof globalThis.fetch;
+  /** See `ClientOptions`. */
+  readonly patienceMs?: number;
   /** Whether the client key may be exported into a keystore; a browser says no. */
   readonly extractable?: boolean;
 }
 
 /** Makes the proof for the n-th try; from the second on with a new attestation, as the enclave may have restarted. */
-export type ProofMaker = (attempt: number) => Promise<string>;
+export type ProofMaker = (attempt: number, patience?: Patience) => Promise<string>;
 
 export interface Connection {
   readonly client: Client;
-  attestation(fresh?: boolean): Promise<Attestation>;
+  attestation(fresh?: boolean, patience?: Patience): Promise<Attestation>;
   /** `onMade` hears the hash of each proof, which the answer is bound to. */
   prove(key: ClientKey, request: ProofRequest, onMade?: (hash: Uint8Array) => void): ProofMaker;
   /** Seals what the enclave must know about the words, for one act of one key, and sends it; again if the enclave restarted. */
@@ -32,7 +34,7 @@ export interface Connection {
     key: ClientKey,
     recoverySecret: Uint8Array,
     secondWrap: Uint8Array,
-    send: (sealed: string, prove: (subject: string) => ProofMaker) => Promise<T>,
+    send: (sealed: string, prove: (subject: string) => ProofMaker, patience: Patience) => Promise<T>,
   ): Promise<T>;
   /**
    * Throws unless the enclave signed it, for a proof made here that no receipt was shown for yet, and it says what was
@@ -50,6 +52,7 @@ export function connect(service: ServiceOptions): Connection {
       url: service.url,
       token: service.publishableKey,
       ...(service.fetch ? { fetch: service.fetch } : {}),
+      ...(service.patienceMs === undefined ? {} : { patienceMs: service.patienceMs }),
     }),
     thumbprintOf(service.publishableKey),
   );
@@ -62,17 +65,18 @@ export function connectTo(client: Client, thumbprint: string, now: () => number 
   let skewMs = 0;
   /** Hashes of the proofs made here whose receipt is still to come: a receipt of another time, or for somebody else, isn't one. */
   const awaited = new Set<string>();
-  const attestation = async (fresh = false) => {
+  const attestation = async (fresh = false, patience = client.patience()) => {
     if (known === null || fresh) {
-      known = await checkAttestation((await client.call('getEnclave', {})).attestation, thumbprint);
+      known = await checkAttestation((await client.call('getEnclave', { patience })).attestation, thumbprint);
       skewMs = known.atMs - now();
     }
     return known;
   };
   const prove =
     (key: ClientKey, request: ProofRequest, onMade?: (hash: Uint8Array) => void): ProofMaker =>
-    async (attempt) => {
-      const made = await makeProof(key, (await attestation(attempt > 1)).boot, request, now() + skewMs);
+    async (attempt, patience) => {
+      const { boot } = await attestation(attempt > 1, patience);
+      const made = await makeProof(key, boot, request, now() + skewMs);
       awaited.add(toBase64Url(made.hash));
       onMade?.(made.hash);
       return made.text;
@@ -83,8 +87,9 @@ export function connectTo(client: Client, thumbprint: string, now: () => number 
     attestation,
     prove,
     async withWords(act, key, recoverySecret, secondWrap, send) {
+      const patience = client.patience();
       for (let attempt = 1; ; attempt++) {
-        const { sealingKey } = await attestation(attempt > 1);
+        const { sealingKey } = await attestation(attempt > 1, patience);
         const aad = encodeCbor({ algorithm: key.algorithm, public_key: key.publicKey });
         const sealed = await sealTo(
           sealingKey,
@@ -93,9 +98,9 @@ export function connectTo(client: Client, thumbprint: string, now: () => number 
           aad,
         );
         try {
-          return await send(toBase64Url(sealed), (subject) =>
-            prove(key, { act, subject, parameters: { sealed_recovery: sha256(sealed) } }),
-          );
+          const proveAs = (subject: string) =>
+            prove(key, { act, subject, parameters: { sealed_recovery: sha256(sealed) } });
+          return await send(toBase64Url(sealed), proveAs, patience);
         } catch (error) {
           if (attempt > 1 || !(error instanceof KedgeError) || !restarted(error)) throw error;
         }

@@ -63,7 +63,7 @@ export async function createGateway(deps: GatewayDeps): Promise<Gateway> {
     rotationScheduleJob(services),
     transactionsJob(services),
   ];
-  const scheduler = createScheduler({ db: deps.db, clock: deps.clock, log: deps.log, holder: services.boot, jobs });
+  const scheduler = createScheduler({ db: deps.db, clock: deps.clock, log: deps.log, name: deps.options.name, jobs });
 
   answerFailures(app);
   app.removeContentTypeParser('text/plain');
@@ -120,7 +120,6 @@ function handlersOf(services: Services): Handlers {
   };
 }
 
-const REQUEST_MS_MAX = 15 * SECOND_MS;
 const HEADERS_BYTES_MAX = 16 * 1024;
 
 function serverOptions({ log, clock, random, options, tls }: Services) {
@@ -130,8 +129,9 @@ function serverOptions({ log, clock, random, options, tls }: Services) {
     requestIdHeader: false as const, // a caller does not choose what our log says
     trustProxy: options.trustedProxy ?? false,
     bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_MS_MAX,
-    connectionTimeout: 2 * REQUEST_MS_MAX,
+    requestTimeout: options.requestMsMax, // to arrive whole
+    handlerTimeout: options.requestMsMax, // to be answered
+    connectionTimeout: 2 * options.requestMsMax,
     keepAliveTimeout: 5 * SECOND_MS,
     ...(tls
       ? { https: { cert: Buffer.from(tls.cert), key: Buffer.from(tls.key), maxHeaderSize: HEADERS_BYTES_MAX } }

@@ -14,6 +14,7 @@ import {
   type Parsed,
   type Proof,
   type ResponseOf,
+  SLOW_REQUEST_MS_MAX,
 } from '@kedge/core';
 import type { Queryable } from '@kedge/store';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
@@ -84,7 +85,9 @@ export function bindEndpoints(
     app.route({
       method: endpoint.method,
       url,
+      ...(endpoint.slow ? { handlerTimeout: SLOW_REQUEST_MS_MAX } : {}),
       onRequest: async (request, reply) => {
+        if (endpoint.slow) request.raw.socket.setTimeout?.(SLOW_REQUEST_MS_MAX); // an injected request has no real socket
         await limiter.byAddress(request, reply);
         const principal = await identify(services.db, services.clock, request.headers.authorization);
         await limiter.byPrincipal(request, reply, principal, name);
@@ -137,8 +140,10 @@ async function serve(
     services.ledger.write({
       happenings,
       next: async (tx) => {
+        assertInTime(request);
         const response = await next(tx);
         await claim?.store(tx, serialise(response));
+        assertInTime(request);
         stored = true;
         return response;
       },
@@ -156,6 +161,11 @@ async function serve(
     await claim?.fail();
     throw error;
   }
+}
+
+/** What was given up changes nothing any more: its caller has been told so, and an old server key may have been retired. */
+function assertInTime({ signal }: FastifyRequest): void {
+  if (signal.reason?.code === 'FST_ERR_HANDLER_TIMEOUT') throw signal.reason;
 }
 
 function send(reply: FastifyReply, endpoint: Endpoint, text: string): FastifyReply {

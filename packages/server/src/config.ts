@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { databaseLimits } from '@kedge/store';
 import { z } from 'zod';
 import { defaultLimits } from './limits.ts';
 
@@ -16,6 +17,13 @@ export const gatewayConfigSchema = z.strictObject({
   name: z.string().min(1).max(64).default('gateway'),
   /** `pglite:/absolute/path` or `postgres://…`. */
   database: z.string().min(1),
+  /** Of a PostgreSQL. */
+  databaseLimits: z
+    .strictObject({
+      statementMsMax: count.max(30_000).default(databaseLimits.statementMsMax),
+      idleInTransactionMsMax: count.default(databaseLimits.idleInTransactionMsMax),
+    })
+    .prefault({}),
   enclave: z.union([
     z.strictObject({ socket: path }),
     z.strictObject({ host: z.string().min(1), port: z.int().min(1).max(65_535), ca: path, cert: path, key: path }),
@@ -49,6 +57,8 @@ export const gatewayConfigSchema = z.strictObject({
       signUpsPerAddressPerHour: count.default(defaultLimits.signUpsPerAddressPerHour),
     })
     .prefault({}),
+  /** When a request is given up. With its last statement it ends before the enclave retires an old server key. */
+  requestMsMax: z.int().min(1_000).max(20_000).default(15_000),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

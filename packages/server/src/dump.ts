@@ -33,6 +33,8 @@ export const PRIMARY_DUMP = 'primary.jsonl.gz';
 export interface PrimaryDump {
   readonly sha256: Uint8Array;
   readonly users: number;
+  /** The versions of the server key that its client secrets are under. */
+  readonly serverKeys: readonly number[];
 }
 
 /** One consistent cut. Never overwrites. Durable when it resolves. */
@@ -42,19 +44,24 @@ export async function writePrimaryDump(db: Database, backups: string, name: stri
   const path = join(folder, PRIMARY_DUMP);
   const handle = await open(path, 'wx', 0o600);
   const hash = createHash('sha256');
-  const users = await db.transaction(
+  const content = await db.transaction(
     async (tx) => {
       const gzip = createGzip();
       gzip.on('data', (chunk: Buffer) => hash.update(chunk));
       await pipeline(Readable.from(linesOf(tx)), gzip, createWriteStream(path, { fd: handle.fd, autoClose: false }));
-      const [row] = await tx.query<{ count: number }>('select count(*)::int as count from users');
-      return row!.count;
+      const rows = await tx.query<{ server_key: number; count: number }>(
+        'select server_key, count(*)::int as count from users group by server_key order by server_key',
+      );
+      return {
+        users: rows.reduce((sum, { count }) => sum + count, 0),
+        serverKeys: rows.map(({ server_key }) => server_key),
+      };
     },
     { isolation: 'repeatable read' },
   );
   await handle.sync();
   await handle.close();
-  return { sha256: new Uint8Array(hash.digest()), users };
+  return { sha256: new Uint8Array(hash.digest()), ...content };
 }
 
 async function* linesOf(tx: Queryable): AsyncGenerator<string> {

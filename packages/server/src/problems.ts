@@ -48,12 +48,17 @@ export function problemOf(error: KedgeError, requestId: string): Problem {
   };
 }
 
+const GIVEN_UP =
+  'The request took too long and was given up. Sent again with the same Idempotency-Key, it still acts once.';
+
 /** Any thrown thing as a failure of the table. */
 export function toKedgeError(error: unknown): KedgeError {
   if (error instanceof KedgeError) return error;
   if (error instanceof StoreError) return storeFailure(error);
   if (error instanceof ChainError) return chainFailure(error);
-  const status = (error as { statusCode?: unknown } | null)?.statusCode;
+  const { statusCode: status, code } = (error ?? {}) as { statusCode?: unknown; code?: unknown };
+  if (code === 'FST_ERR_HANDLER_TIMEOUT')
+    return new KedgeError('overloaded', GIVEN_UP, { cause: error, retryAfterS: 2 });
   if (typeof status === 'number') return frameworkFailure(status, error);
   return new KedgeError('internal', undefined, { cause: error });
 }

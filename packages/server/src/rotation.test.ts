@@ -1,7 +1,8 @@
 /** A rotation driven by the gateway's job: under traffic, and held up by a client secret that does not open. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MINUTE_MS } from '@kedge/core';
+import { KedgeError, MINUTE_MS } from '@kedge/core';
+import type { Enclave } from '@kedge/enclave/client';
 import {
   ada,
   createTestGateway,
@@ -10,6 +11,7 @@ import {
   signInOperator,
   type TestGateway,
 } from './testing/gateway.ts';
+import { createCustomer, requests } from './testing/requests.ts';
 
 /** The enclave keeps the old version for a minute of service time, for requests that are under way. */
 const untilRetirable = (gateway: TestGateway) => gateway.clock.advance(2 * MINUTE_MS);
@@ -71,8 +73,58 @@ describe('a rotation of the server key', () => {
     assert.deepEqual([stuck.running, stuck.total - stuck.done], [true, 1]);
     assert.equal((await gateway.events()).filter(({ type }) => type === 'user.client_secret_refused').length, 1);
 
+    const request = await requests.createBackup(gateway, await createCustomer(gateway));
+    const backup = await gateway.get('createBackup', { as: project.operator, ...request });
+    assert.deepEqual(backup.under_old_server_key, { client_secrets: 1, wallets: 0 });
+
     await gateway.db.query('update users set client_secret = $2 where id = $1', [user.id, row!.client_secret]);
     await gateway.scheduler.run('rotation');
     assert.equal((await gateway.get('getRotation', { as: project.operator })).running, false);
   });
+
+  it('is in the ledger, once, even if its start and its end were answered to nobody', async (t) => {
+    let deaf = true;
+    const gateway = await createTestGateway({ wrapEnclave: (enclave) => losingAnswers(enclave, () => deaf) });
+    t.after(() => gateway.close());
+    const { operator } = await createTestProject(gateway);
+    const start = async () =>
+      gateway.call('startRotation', {
+        as: operator,
+        proof: await gateway.prove(ada, { act: 'rotate', subject: 'ada' }),
+      });
+    const told = async () =>
+      (await gateway.events()).flatMap(({ type, data }) =>
+        type.startsWith('rotation.') ? [`${type} ${data.version}`] : [],
+      );
+    assert.equal((await start()).code, 'enclave_unavailable');
+    assert.deepEqual(await told(), []);
+    await gateway.scheduler.run('rotation');
+    await gateway.scheduler.run('rotation');
+    assert.deepEqual(await told(), ['rotation.started 2']);
+    await untilRetirable(gateway);
+    await assert.rejects(gateway.scheduler.run('rotation'), { code: 'enclave_unavailable' });
+    await gateway.scheduler.run('rotation');
+    assert.deepEqual(await told(), ['rotation.started 2', 'rotation.finished 2']);
+
+    deaf = false;
+    assert.equal((await start()).status, 201);
+    await gateway.scheduler.run('rotation');
+    assert.deepEqual(await told(), ['rotation.started 2', 'rotation.finished 2', 'rotation.started 3']);
+  });
 });
+
+/** The enclave does what it is asked, and dies before it says so. */
+function losingAnswers(enclave: Enclave, deaf: () => boolean): Enclave {
+  const lose = async <T>(answer: Promise<T>): Promise<T> => {
+    const given = await answer;
+    if (deaf()) throw new KedgeError('enclave_unavailable');
+    return given;
+  };
+  return new Proxy(enclave, {
+    get: (target, method) => {
+      if (method === 'startRotation') return (call: { proof: string }) => lose(target.startRotation(call));
+      if (method === 'finishRotation') return () => lose(target.finishRotation());
+      return Reflect.get(target, method);
+    },
+  });
+}

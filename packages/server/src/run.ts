@@ -35,7 +35,9 @@ export async function serveGateway(
   parts: GatewayParts,
   say: (line: object) => void,
 ): Promise<void> {
-  const db = await openDatabase(config.database);
+  // Before anything that must be given back: a signal that meets no listener would end the process at once.
+  const stopped = toldToStop();
+  const db = await openDatabase(config.database, config.databaseLimits);
   const plan = await migrationPlan();
   // An embedded database has no operator but us; a PostgreSQL is migrated by `kedge migrate`.
   if (db.engine === 'pglite') await migrate(db, plan);
@@ -60,6 +62,7 @@ export async function serveGateway(
       confirmations: config.evm.confirmations,
       rotationBatch: config.rotationBatch,
       limits: config.limits,
+      requestMsMax: config.requestMsMax,
     },
     ...(listen.tls ? { tls: { cert: readFileSync(listen.tls.cert), key: readFileSync(listen.tls.key) } } : {}),
   });
@@ -68,7 +71,7 @@ export async function serveGateway(
   const { port } = gateway.app.server.address() as AddressInfo;
   say({ ready: true, url: `${scheme}://${urlHost(listen.host)}:${port}` });
 
-  await toldToStop();
+  await stopped;
   await gateway.stop();
   connection.close();
   await db.close();

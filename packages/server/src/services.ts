@@ -27,6 +27,8 @@ export interface GatewayOptions {
   /** Secrets rewrapped in one step of a rotation; smaller is gentler. */
   readonly rotationBatch: number;
   readonly limits: Limits;
+  /** When a request is given up, except those that may take minutes. */
+  readonly requestMsMax: number;
 }
 
 export interface GatewayDeps {

@@ -52,6 +52,7 @@ function codeOf(sqlState: string): StoreErrorCode {
     case '53100':
       return 'full';
     case '25006': // a standby takes no writes
+    case '25P03': // the program held a transaction open for too long
     case '57014': // cancelled by a time limit
     case '58030': // the disk failed
       return 'unavailable';

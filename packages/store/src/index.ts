@@ -11,7 +11,7 @@ export {
   pendingMigrations,
   readMigrations,
 } from './migrate.ts';
-export { openDatabase } from './open.ts';
+export { type DatabaseLimits, databaseLimits, openDatabase } from './open.ts';
 export { openPglite, type PgliteOptions } from './pglite.ts';
 export { openPostgres, type PostgresOptions } from './postgres.ts';
 export {

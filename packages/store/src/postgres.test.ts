@@ -50,6 +50,34 @@ test('a server that goes away fails what runs as unavailable, and the next call 
   await db.close();
 });
 
+test('a statement and an idle transaction that take too long are ended; rewriting a table is not', async () => {
+  const limits = { statementMsMax: 100, idleInTransactionMsMax: 100 };
+  const db = await openDatabase(await server.url('limits'), limits);
+  await assert.rejects(db.query('select pg_sleep(60)'), { code: 'unavailable' });
+  await db.query('create table t (id integer primary key)');
+  let idle = true;
+  const watch = await openDatabase(await server.url('limits'));
+  const waiting = db.transaction(async (tx) => {
+    await tx.query('insert into t values (1)');
+    while (idle) {
+      const rows = await watch.query(`select 1 from pg_stat_activity where state = 'idle in transaction'`);
+      idle = rows.length > 0;
+    }
+  });
+  await assert.rejects(waiting, { code: 'unavailable' });
+  assert.deepStrictEqual(await db.query('select * from t'), []);
+
+  // Each row takes a millisecond to write.
+  await watch.query(`insert into t select generate_series(1, 300)`);
+  await watch.query(`create function slow() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(0.001); return new; end $$`);
+  await watch.query('create trigger slow before update on t for each row execute function slow()');
+  await assert.rejects(db.query('update t set id = id'), { code: 'unavailable' });
+  await db.compact(['t']);
+  await assert.rejects(db.query('select pg_sleep(60)'), { code: 'unavailable' }, 'the limit is back');
+  for (const open of [db, watch]) await open.close();
+});
+
 test('a transaction that meets a conflict runs again, at most three more times', async () => {
   const db = await openPostgres({ url: await server.url('conflicts') });
   for (const sqlState of ['40001', '40P01']) {

@@ -7,6 +7,7 @@ import pg from 'pg';
 import { compactTables } from './compact.ts';
 import { type Database, type Queryable, type SqlValue, StoreError } from './database.ts';
 import { isStalePlan, toStoreError } from './failure.ts';
+import type { DatabaseLimits } from './open.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { sizeBytesSql } from './size.ts';
 import { type Isolation, type RunStatement, TransactionGuard, withRetries } from './transaction.ts';
@@ -18,6 +19,7 @@ export interface PostgresOptions {
   ssl?: NonNullable<pg.PoolConfig['ssl']>;
   /** Connections at most; further callers wait. */
   poolSize?: number;
+  limits?: DatabaseLimits;
 }
 
 /**
@@ -46,7 +48,7 @@ class PostgresDatabase implements Database {
   #generation = 0;
   #closed = false;
 
-  constructor({ url, ssl, poolSize = 10 }: PostgresOptions) {
+  constructor({ url, ssl, poolSize = 10, limits }: PostgresOptions) {
     const connection: pg.ClientConfig = {
       connectionString: url,
       ...(ssl !== undefined && { ssl }),
@@ -54,7 +56,9 @@ class PostgresDatabase implements Database {
       keepAlive: true,
       application_name: 'kedge',
       // How values are printed must not depend on the server's configuration.
-      options: '-c timezone=UTC -c datestyle=ISO -c bytea_output=hex -c extra_float_digits=1',
+      options: ['timezone=UTC', 'datestyle=ISO', 'bytea_output=hex', 'extra_float_digits=1', ...limitSettings(limits)]
+        .map((setting) => `-c ${setting}`)
+        .join(' '),
       types: { getTypeParser: (type: number) => parserOf(type) } as unknown as pg.CustomTypesConfig,
     };
     this.#shared = new SharedConnections(connection);
@@ -97,7 +101,14 @@ class PostgresDatabase implements Database {
 
   async compact(tables: readonly string[]): Promise<void> {
     this.#guard.assertOutside();
-    await this.#onConnection((run) => compactTables({ query: run as Queryable['query'] }, tables));
+    await this.#onConnection(async (run) => {
+      await run('set statement_timeout = 0');
+      try {
+        await compactTables({ query: run as Queryable['query'] }, tables);
+      } finally {
+        await run('reset statement_timeout').catch(() => {}); // the connection may be gone, and its settings with it
+      }
+    });
   }
 
   async sizeBytes(): Promise<number> {
@@ -152,4 +163,12 @@ class PostgresDatabase implements Database {
     this.#generation += 1;
     this.#prepared = new Map();
   }
+}
+
+function limitSettings(limits: DatabaseLimits | undefined): string[] {
+  if (limits === undefined) return [];
+  return [
+    `statement_timeout=${limits.statementMsMax}`,
+    `idle_in_transaction_session_timeout=${limits.idleInTransactionMsMax}`,
+  ];
 }

@@ -54,8 +54,17 @@ async function create(context: Context): Promise<Result> {
   });
   const folder = join(backup.folder, backup.name);
   const lines = [`The backup is in ${folder}. Copy the folder away from this machine.`];
+  const { client_secrets: secrets, wallets } = backup.under_old_server_key;
+  if (secrets + wallets > 0)
+    lines.push(
+      `Warning: a rotation is under way, and ${secrets} client secrets and ${wallets} wallets in this backup are still under an old server key.`,
+      'When kedge rotate status says that it is finished, make another backup, before that version is destroyed.',
+    );
   if (made) lines.push('', 'Its passphrase, shown this once; without it the root cannot be restored:', '', `  ${made}`);
-  return { data: { name: backup.name, folder, passphrase: made }, lines };
+  return {
+    data: { name: backup.name, folder, passphrase: made, under_old_server_key: backup.under_old_server_key },
+    lines,
+  };
 }
 
 async function verify(context: Context): Promise<Result> {

@@ -124,6 +124,7 @@ function enclaveConfig(home: Home): object {
   const { settings } = home;
   return {
     database: settings['database.vault'],
+    databaseLimits: databaseLimits(home),
     root:
       settings['root.kind'] === 'pkcs11'
         ? {
@@ -156,11 +157,13 @@ function gatewayConfig(
       : {};
   return {
     database: settings['database.primary'],
+    databaseLimits: databaseLimits(home),
     enclave: { socket: socketPath(home) },
     listen: { host: settings['gateway.host'], port, ...tls },
     evm: { rpcUrl, chainId, confirmations: settings['evm.confirmations'] },
     backups: settings.backups,
     rotationBatch: settings['gateway.rotation_batch'],
+    requestMsMax: settings['gateway.request_ms_max'],
     limits: {
       perAddressPerMinute: settings['limits.per_address_per_minute'],
       perPrincipalPerMinute: settings['limits.per_principal_per_minute'],
@@ -170,6 +173,13 @@ function gatewayConfig(
     gatewayKeyFile: home.file('gateway.key'),
     logLevel: settings.log_level,
     ...optional,
+  };
+}
+
+function databaseLimits({ settings }: Home): object {
+  return {
+    statementMsMax: settings['database.statement_ms_max'],
+    idleInTransactionMsMax: settings['database.idle_in_transaction_ms_max'],
   };
 }
 

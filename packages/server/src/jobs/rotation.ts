@@ -5,8 +5,9 @@
  * A client secret that does not open is left as it is, told once, and keeps the old version from being retired.
  */
 import { setTimeout } from 'node:timers/promises';
-import type { UserId } from '@kedge/core';
-import type { Happening } from '../events.ts';
+import { toBase64Url, type UserId } from '@kedge/core';
+import type { Signed } from '@kedge/enclave/client';
+import { type Happening, serverKeyHappening } from '../events.ts';
 import { activeVersion } from '../routes/rotations.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
@@ -26,11 +27,21 @@ const REST_MS_MAX = 1_000;
 
 export function rotationJob(services: Services): Job {
   const { db, enclave, ledger, log } = services;
+  /** By signature, what is known to be in the ledger. */
+  const told = new Set<string>();
+  const tell = async (receipt: Signed) => {
+    const signature = toBase64Url(receipt.signature);
+    if (told.has(signature)) return;
+    await ledger.tell([serverKeyHappening(receipt)]);
+    told.add(signature);
+  };
   return {
     name: 'rotation',
     everyMs: 5_000,
     async run(stopping) {
-      const { running, versions, retirableInMs } = await enclave.rotation();
+      const { running, versions, retirableInMs, receipts } = await enclave.rotation();
+      // Whoever asked for a change may have died before its event was written.
+      for (const receipt of receipts) await tell(receipt);
       if (!running) return;
       const active = activeVersion(versions);
       const refused = await rewrapClientSecrets(services, active, stopping);
@@ -53,20 +64,18 @@ export function rotationJob(services: Services): Job {
       await db.compact(['users']);
       await enclave.compact();
       const { receipt } = await enclave.finishRotation();
-      await ledger.tell([{ type: 'rotation.finished', data: { version: active }, receipt }]);
+      await tell(receipt);
     },
   };
 }
 
 /** Starts one when the server key has served its time; the enclave knows when that is. */
-export function rotationScheduleJob({ enclave, ledger }: Services): Job {
+export function rotationScheduleJob({ enclave }: Services): Job {
   return {
     name: 'rotation-schedule',
     everyMs: 3_600_000,
     async run() {
-      const started = await enclave.startRotationWhenDue();
-      if (started === null) return;
-      await ledger.tell([{ type: 'rotation.started', receipt: started.receipt }]);
+      await enclave.startRotationWhenDue(); // the job above finds the receipt
     },
   };
 }

@@ -6,6 +6,7 @@
 import type { ResponseOf } from '@kedge/core';
 import type { ServerKeyVersion } from '@kedge/enclave/client';
 import type { Handlers } from '../binding.ts';
+import { serverKeyHappening } from '../events.ts';
 import type { Services } from '../services.ts';
 import { acrossProjects, countSecretsByServerKey } from '../store.ts';
 
@@ -14,35 +15,21 @@ type Routes = Pick<Handlers, 'startRotation' | 'getRotation' | 'destroyServerKey
 export function rotationRoutes(services: Services): Routes {
   const { enclave } = services;
   return {
-    async startRotation({ principal, proof, commit }) {
+    async startRotation({ proof, commit }) {
       const { receipt } = await enclave.startRotation({ proof: proof.text });
       const rotation = await rotationStatus(services);
-      return commit({
-        happenings: [
-          {
-            type: 'rotation.started',
-            data: { operator: principal.operator, version: activeVersion(rotation.versions) },
-            receipt,
-          },
-        ],
-        next: async () => rotation,
-      });
+      return commit({ happenings: [serverKeyHappening(receipt)], next: async () => rotation });
     },
 
     getRotation: () => rotationStatus(services),
 
-    async destroyServerKey({ principal, params, body, proof, commit }) {
+    async destroyServerKey({ params, body, proof, commit }) {
       const { receipt } = await enclave.destroyServerKey({
         version: params.version,
         proofs: [proof.text, body.second_proof],
       });
       const rotation = await rotationStatus(services);
-      return commit({
-        happenings: [
-          { type: 'server_key.destroyed', data: { operator: principal.operator, version: params.version }, receipt },
-        ],
-        next: async () => rotation,
-      });
+      return commit({ happenings: [serverKeyHappening(receipt)], next: async () => rotation });
     },
   };
 }

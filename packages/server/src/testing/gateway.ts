@@ -131,6 +131,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
       confirmations: 2,
       rotationBatch: 1_000,
       limits: noLimits,
+      requestMsMax: 15_000,
       ...given.options,
     },
   });
