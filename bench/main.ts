@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [name …] [--json] [--million]`: answers the questions of docs/operations.md about speed, each against
+ * `npm run bench -- [name …] [--json] [--million] [--peer folder]`: answers the questions of docs/operations.md about speed, each against
  * a limit measured in the same run. A new question is one file that exports a `Question`, and a line below.
  */
 import { execFileSync } from 'node:child_process';
@@ -13,9 +13,12 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   rotation: async () => (await import('./rotation.ts')).rotation,
   hsm: async () => (await import('./hsm.ts')).hsm,
   gateway: async () => (await import('./gateway.ts')).gateway,
+  mpc: async () => (await import('./mpc.ts')).mpc,
 };
 
 const args = process.argv.slice(2);
+const peerAt = args.indexOf('--peer');
+const [, peer = null] = peerAt < 0 ? [] : args.splice(peerAt, 2);
 const names = args.filter((arg) => !arg.startsWith('--'));
 const unknown = names.filter((name) => !Object.hasOwn(questions, name));
 if (unknown.length > 0) {
@@ -28,7 +31,7 @@ console.error(describeMachine());
 let missed = false;
 for (const name of names.length > 0 ? names : Object.keys(questions)) {
   const question = await questions[name]!();
-  for (const row of await question.run({ million: args.includes('--million') })) {
+  for (const row of await question.run({ million: args.includes('--million'), peer })) {
     missed ||= !row.met;
     console.log(json ? JSON.stringify(row) : describeRow(row));
   }
@@ -36,6 +39,7 @@ for (const name of names.length > 0 ? names : Object.keys(questions)) {
 process.exit(missed ? 1 : 0);
 
 function describeRow({ id, what, value, unit, reference, ratio, low, high, bar, met }: Row): string {
+  if (bar === null) return `${id.padEnd(4)} ${what.padEnd(64)} ${figure(value)} ${unit}`;
   const bound = 'atLeast' in bar ? `≥ ${bar.atLeast}` : `≤ ${bar.atMost}`;
   const mark = met ? 'met' : 'MISSED';
   if (ratio === null) return `${id.padEnd(4)} ${what.padEnd(64)} ${figure(value)} ${unit}  (${bound}: ${mark})`;

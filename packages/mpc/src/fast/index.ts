@@ -11,6 +11,8 @@ import { MpcError } from '../errors.ts';
 import { type Group, mod, type Point, secp256k1Group } from '../group.ts';
 import { randomScalar } from '../random.ts';
 
+export { nodeCrypto, nodeIdentity } from './node-crypto.ts';
+
 /** `random` is the operating system's. Throws unless a self-test finds that the library agrees with noble. */
 export function openFastSecp256k1(random: (length: number) => Uint8Array): Group {
   const group = fastGroup(random);

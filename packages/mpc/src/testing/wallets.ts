@@ -34,11 +34,13 @@ export interface WalletOptions {
   readonly suites?: readonly SuiteName[];
   readonly arithmetic?: Arithmetic;
   readonly indices?: readonly number[];
+  /** As many as `count`; new ones by default. */
+  readonly devices?: readonly Device[];
 }
 
 export async function createWallet(options: WalletOptions): Promise<Holder[]> {
   const { threshold, count, suites = ['ecdsa-secp256k1'], arithmetic = fastArithmetic, indices } = options;
-  const devices = await createDevices(count);
+  const devices = options.devices ?? (await createDevices(count));
   const descriptor = groupOf(devices, threshold, indices);
   const seats: Seat<SharingResult>[] = descriptor.members.map(({ index }, at) => ({
     address: index,
