@@ -5,8 +5,9 @@
  * is split into two random parts for every multiplication. Points are kept uncompressed, so that only `decode` takes a
  * square root; the empty array is the identity, which the library cannot represent.
  */
+import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { isPointCompressed, pointAdd, pointCompress, pointFromScalar, pointMultiply } from 'tiny-secp256k1';
-import { EMPTY, equalBytes, fromInteger, toInteger, wipe } from '../bytes.ts';
+import { concat, EMPTY, equalBytes, fromInteger, toInteger, u8, wipe } from '../bytes.ts';
 import { MpcError } from '../errors.ts';
 import { type Group, mod, type Point, secp256k1Group } from '../group.ts';
 import { randomScalar } from '../random.ts';
@@ -80,6 +81,7 @@ function fastGroup(random: (length: number) => Uint8Array): Group {
       }
       return outside(pointCompress(bytes, false));
     },
+    fromAffine: (x, y) => outside(pointCompress(concat(u8(4), fromInteger(x), fromInteger(y)), false)),
     encodeScalar,
     decodeScalar,
   };
@@ -88,6 +90,7 @@ function fastGroup(random: (length: number) => Uint8Array): Group {
 /** Every operation against noble once, with the scalars at the edges and one in the middle. */
 function selfTest(group: Group): void {
   const middle = order / 3n;
+  const { x, y } = secp256k1.Point.BASE;
   const results = (over: Group): string => {
     const three = over.base(3n);
     const points = [
@@ -101,6 +104,7 @@ function selfTest(group: Group): void {
       over.add(three, over.base(middle)),
       over.negate(three),
       over.decode(over.encode(over.base(middle))),
+      over.fromAffine(x, y),
     ];
     const identities = [
       over.base(0n),
