@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 /** Of each endpoint, so that the whole sample takes about half of the minutes given. */
 const FUZZ_RUNS_PER_MINUTE = 75;
+const DECODER_RUNS_PER_MINUTE = 10_000;
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [verb = '', ...args] = process.argv.slice(2);
 
@@ -89,9 +90,11 @@ function testSlow() {
   const at = args.indexOf('--minutes');
   const minutes = at < 0 ? 0 : Number(args[at + 1]);
   const fuzzRuns = minutes === 0 ? 50_000 : Math.min(50_000, minutes * FUZZ_RUNS_PER_MINUTE);
-  test([...filesEndingWith('.slow.ts'), 'packages/server/src/fuzz.test.ts'], {
+  const decoderRuns = minutes === 0 ? 1_000_000 : Math.min(1_000_000, minutes * DECODER_RUNS_PER_MINUTE);
+  test([...filesEndingWith('.slow.ts'), 'packages/server/src/fuzz.test.ts', 'packages/mpc/src/decoders.test.ts'], {
     KEDGE_MINUTES: String(minutes),
     FUZZ_RUNS: String(fuzzRuns),
+    DECODER_RUNS: String(decoderRuns),
   });
 }
 

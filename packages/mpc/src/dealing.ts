@@ -165,9 +165,14 @@ export class Dealing {
     const { group, sid, threshold, role, contributionBytes } = this.#plan;
     const reader = new Reader(opening, 'opening');
     const points = Array.from({ length: threshold }, () => reader.take(group.pointBytes));
-    const tag = role === 'keygen' ? tags.keygenCommitment : tags.reshareCommitment;
     const items = [list(points), reader.take(contributionBytes), reader.take(SALT_BYTES)];
-    return taggedHash(tag, sid, u8(dealer), u8(threshold), ...items);
+    return taggedHash(
+      role === 'keygen' ? tags.keygenCommitment : tags.reshareCommitment,
+      sid,
+      u8(dealer),
+      u8(threshold),
+      ...items,
+    );
   }
 }
 

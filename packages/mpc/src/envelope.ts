@@ -50,7 +50,7 @@ export async function openChannel(
   if (secret.every((byte) => byte === 0)) throw new Error('the shared secret is zero');
   const prk = extract(sha256, secret, sid);
   const key = async (from: number, to: number) => {
-    const bytes = expand(sha256, prk, concat(utf8('kedge/v1/p2p'), u8(from), u8(to)), 32);
+    const bytes = expand(sha256, prk, concat(utf8(`kedge/v1/${tags.channelKey}`), u8(from), u8(to)), 32);
     const sealing = await crypto.sealingKey(bytes);
     wipe(bytes);
     return sealing;
@@ -106,8 +106,6 @@ export function readHeader(bytes: Uint8Array): Header | null {
 
 export interface Opened {
   readonly body: Body;
-  /** SHA-256 of the ciphertext. */
-  readonly digest: Uint8Array;
   /**
    * What the peer signed as its broadcast of this round, without the rest of the envelope: head 44 ‖ digest of the ciphertext
    * 32 ‖ signature 64 ‖ broadcast. Two of them for one round with different broadcasts convict it.
@@ -140,7 +138,7 @@ export async function openEnvelope(
   const digest = await crypto.digest(ciphertext);
   const statement = signed(head, broadcastDigest(header, body.broadcast), digest);
   if (!(await crypto.verify(identityKey, statement, signature))) return null;
-  return { body, digest, signedBroadcast: concat(head, digest, signature, body.broadcast) };
+  return { body, signedBroadcast: concat(head, digest, signature, body.broadcast) };
 }
 
 /** Whether the device with this key signed two different broadcasts for one round of one session. */

@@ -13,8 +13,10 @@ import { tags } from './tags.ts';
 const VERSION = 1;
 const SETUPS_MAX = 4;
 const NAME_MAX = 32;
+/** A resharing brings the dealers of one group and the receivers of another together. */
+const PEERS_MAX = 2 * PARTIES_MAX;
 export const HELLO_MAX =
-  1 + 2 + 1 + NAME_MAX + 32 + 1 + 32 + 32 + 1 + 1 + PARTIES_MAX * (1 + 8 + 1 + SETUPS_MAX * 32) + 64;
+  1 + 2 + 1 + NAME_MAX + 32 + 1 + 32 + 32 + 1 + 1 + PEERS_MAX * (1 + 8 + 1 + SETUPS_MAX * 32) + 64;
 
 export interface HelloPeer {
   readonly address: number;
@@ -94,7 +96,7 @@ export async function openHello(
     const flags = reader.u8();
     if (flags > 1) throw reader.malformed('unknown flags');
     const count = reader.u8();
-    if (count > PARTIES_MAX) throw reader.malformed('too many peers');
+    if (count > PEERS_MAX) throw reader.malformed('too many peers');
     const peers = Array.from({ length: count }, () => {
       const peer = { address: reader.u8(), counter: reader.u64() };
       const setups = reader.u8();

@@ -1,9 +1,28 @@
+/**
+ * Threshold signing for Node and browsers. Whole keys are in `@kedge/mpc/export`, a quicker secp256k1 for servers in
+ * `@kedge/mpc/fast`; neither is reachable from here.
+ */
+
+export { type BackupContext, type BackupSubject, backupContext, type JointKey } from './backup/context.ts';
+export { DRIVE_FILE_BYTES, type DriveFile, openDriveFile, readDriveFile, sealDriveFile } from './backup/drive-file.ts';
+export { type JointKeyOptions, type MadeJointKey, makeJointKey } from './backup/joint-key.ts';
+export {
+  backupStatement,
+  type DeviceOpening,
+  openBackupOnDevice,
+  openBackupOnServer,
+  type RestoredShare,
+  ROWS_ASKED,
+  type ServerOpening,
+} from './backup/open.ts';
+export { BLOB_BYTES, encryptShare, verifyBlob } from './backup/verifiable-encryption.ts';
 export { type Derived, derive } from './derive.ts';
 export { type EcdsaSignature, type EcdsaSignOptions, recoverPublicKey, signEcdsa } from './ecdsa/sign.ts';
 export { convicts } from './envelope.ts';
 export { type EnvelopeCrypto, type IdentityKey, webCrypto, webIdentity } from './envelope-crypto.ts';
 export { type FailureClass, MpcError, type MpcErrorCode } from './errors.ts';
 export { type FrostSignOptions, type SchnorrSignature, signFrost } from './frost/sign.ts';
+export { type TaprootOutput, taprootOutput } from './frost/taproot.ts';
 export { ed25519Group, type Group, secp256k1Group } from './group.ts';
 export {
   type CounterVerdict,

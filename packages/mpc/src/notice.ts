@@ -23,8 +23,6 @@ export interface Notice {
   readonly signature: Uint8Array;
 }
 
-export const NOTICE_BYTES = 1 + 16 + 32 + 32 + 64;
-
 export async function signNotice(
   kind: NoticeKind,
   sharingId: Uint8Array,

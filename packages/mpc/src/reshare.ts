@@ -34,6 +34,11 @@ export interface ReshareOptions {
   readonly pinned: readonly PinnedKey[];
   /** Exactly t holders of the source. */
   readonly dealers: readonly Signer[];
+  /**
+   * The index of a dealer whose share was restored from a device backup, on a device that the source does not name; null
+   * otherwise. The others agree to it by taking part: the request names the device.
+   */
+  readonly restored?: number | null;
   readonly descriptor: GroupDescriptor;
   /** `replace` retires what `supersedes` names; `add` retires nothing. */
   readonly mode: 'replace' | 'add';
@@ -78,7 +83,7 @@ export function rosterOf(dealers: readonly Signer[], { members }: GroupDescripto
 
 export function reshare(options: ReshareOptions): Protocol<SharingResult> {
   const { source, pinned, dealers, descriptor, mode, supersedes, epoch, purpose, own } = options;
-  const { groupId, nowMs, store, arithmetic = nobleArithmetic } = options;
+  const { groupId, nowMs, store, restored = null, arithmetic = nobleArithmetic } = options;
   const [first] = source;
   if (!first || source.length !== pinned.length || (own && own.length !== source.length))
     throw badInput('Give the source, the pinned key and our own share of the same roots.');
@@ -88,9 +93,12 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
   if (epoch < 1n) throw badInput('Epochs are counted from 1.');
   const roster = rosterOf(dealers, descriptor);
   const participants: Participant[] = roster.map(({ address, identityKey }) => ({ address, identityKey }));
-  const roots = source.map((each, at) => rootPlan(each, pinned[at]!, own?.[at] ?? null, dealers, roster, arithmetic));
+  const roots = source.map((each, at) =>
+    rootPlan(each, pinned[at]!, own?.[at] ?? null, { dealers, restored }, roster, arithmetic),
+  );
   const request = concat(
     u8(mode === 'add' ? 1 : 0),
+    u8(restored ?? 0),
     encodeSuites(source.map(({ suite }) => suite)),
     ...pinned.flatMap((key) => [key.publicKey, key.chainCodeDigest]),
     first.sharingId,
@@ -110,7 +118,7 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
   return {
     name: 'reshare',
     suite: 0,
-    sharing: { ...first, keyId: taggedHash(tags.keyId, ...source.map(({ keyId }) => keyId)) },
+    sharing: { ...first, keyId: taggedHash(tags.walletKeys, ...source.map(({ keyId }) => keyId)) },
     participants,
     request,
     ...(own ? { secret: concat(...own.map(({ secret }) => secret)) } : {}),
@@ -140,14 +148,14 @@ function rootPlan(
   source: SourceSharing,
   pinned: PinnedKey,
   own: KeyShare | null,
-  dealers: readonly Signer[],
+  { dealers, restored }: { dealers: readonly Signer[]; restored: number | null },
   roster: readonly RosterEntry[],
   arithmetic: Arithmetic,
 ): RootPlan {
   const suite = suiteOf(source.suite, arithmetic);
   const { group } = suite;
   assertPublicShare(source, arithmetic);
-  assertSigners(source, dealers);
+  assertSigners(source, dealers, { except: restored });
   if (!equalBytes(source.publicKey, pinned.publicKey)) throw badInput('The source is not a sharing of the pinned key.');
   if (own && (!equalBytes(own.sharingId, source.sharingId) || !equalBytes(own.keyId, source.keyId)))
     throw badInput('Our own share is not of the source.');

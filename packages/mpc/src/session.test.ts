@@ -1,3 +1,4 @@
+/** The session under a hostile relay, crashes, copies and set-back stores. */
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { describe, test } from 'node:test';

@@ -3,7 +3,7 @@
  * the keys, drops whatever is not authentic, compares transcripts before anything is judged, and hands complete rounds to
  * the protocol. Its state lives in this object alone, is never serialised, and is gone after a crash: start a new session.
  */
-import { concat, EMPTY, equalBytes, u8 } from './bytes.ts';
+import { concat, EMPTY, equalBytes, u8, wipe } from './bytes.ts';
 import {
   type Body,
   broadcastDigest,
@@ -18,7 +18,7 @@ import {
 } from './envelope.ts';
 import type { Agreement, EnvelopeCrypto, IdentityKey } from './envelope-crypto.ts';
 import { badInput, MpcError } from './errors.ts';
-import { list, taggedHash } from './hash.ts';
+import { list, taggedHash, taggedPreimage } from './hash.ts';
 import { encodeHello, type Hello, helloDigest, openHello, sessionId, signHello } from './hello.ts';
 import type { SessionJournal } from './journal.ts';
 import { deviceFingerprint, type Participant } from './participant.ts';
@@ -343,12 +343,21 @@ export class Session<R> {
         signed.delete(round - 1);
       }
       this.#round = round + 1;
-      // The ciphertext stands for what is in it: one key, one nonce.
-      this.#random.mix(this.#transcript, ...opened.map(([, each]) => each!.digest));
+      const pairwise: Uint8Array[] = [];
+      for (const received of inbox.values()) pairwise.push(await this.#digest(received.pairwise));
+      this.#random.mix(this.#transcript, ...pairwise);
       const machine = this.#machine;
       const evaluate = () => machine.step(round, inbox);
       await this.#perform(machine.around ? await machine.around(round, inbox, evaluate) : evaluate(), out);
     }
+  }
+
+  /** As `taggedHash` has it, natively: a pairwise message has up to 40 KB. */
+  async #digest(pairwise: Uint8Array): Promise<Uint8Array> {
+    const preimage = taggedPreimage(tags.broadcast, pairwise);
+    const digest = await this.#options.crypto.digest(preimage);
+    wipe(preimage);
+    return digest;
   }
 
   async #perform(step: Step<R>, out: Out[]): Promise<void> {

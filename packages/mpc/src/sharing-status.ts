@@ -42,20 +42,23 @@ export function learn(
   news: { notices?: readonly Notice[]; selfTests?: readonly SelfTestSignature[] },
 ): SharingState {
   const { notices = [], selfTests = [] } = news;
-  const known = (notice: Notice) =>
-    !equalBytes(notice.sharingId, state.record.sharingId) ||
-    state.notices.some((each) => each.kind === notice.kind && equalBytes(each.identityKey, notice.identityKey));
-  const added = notices.filter((notice, at) => {
-    const again = notices.findIndex(
-      (each) => each.kind === notice.kind && equalBytes(each.identityKey, notice.identityKey),
+  const added: Notice[] = [];
+  for (const notice of notices) {
+    const isKnown = [...state.notices, ...added].some(
+      ({ kind, identityKey }) => kind === notice.kind && equalBytes(identityKey, notice.identityKey),
     );
-    return !known(notice) && again === at;
-  });
+    if (!isKnown && equalBytes(notice.sharingId, state.record.sharingId)) added.push(notice);
+  }
   return {
     ...state,
     notices: [...state.notices, ...added],
-    selfTests: [...state.selfTests, ...selfTests],
+    selfTests: [...state.selfTests, ...selfTests.filter((test) => isNew(state.selfTests, test))],
   };
+}
+
+/** A signature over the same digest is enough: which one of them it is does not matter. A false one is outlived by a true one. */
+function isNew(known: readonly SelfTestSignature[], { digest, signature }: SelfTestSignature): boolean {
+  return !known.some((each) => equalBytes(each.digest, digest) && equalBytes(each.signature, signature));
 }
 
 /** Every receiver confirmed this very sharing. */

@@ -5,7 +5,7 @@
  *
  * Rounds: 1 commit, 2 open, 3 deal, 4 to 6 test the OT set-ups (with an ECDSA root only), last: confirm.
  */
-import { concat, EMPTY, equalBytes, Reader, toHex, u8 } from './bytes.ts';
+import { concat, EMPTY, equalBytes, Reader, u8 } from './bytes.ts';
 import { assertEmpty, Dealing } from './dealing.ts';
 import { blaming, MpcError, peerFault } from './errors.ts';
 import { mod, type Point } from './group.ts';
@@ -77,7 +77,7 @@ export interface NewShares {
   readonly setups: readonly OtSetup[];
 }
 
-/** The caller's database; each method resolves when its effect is durable. */
+/** The caller's database; each method resolves when its effect is durable. It copies what it keeps: a failed session wipes its own. */
 export interface SharingStore {
   /** Before we confirm. From here on only the rules of `SharingStatus` may delete these shares. */
   savePending(record: SharingRecord, own: NewShares): Promise<void>;
@@ -396,7 +396,7 @@ export class SharingMachine implements Machine<SharingResult> {
         commitments: root.commitments.map((point) => group.encode(point)),
       };
     });
-    const tag = this.#plan.role === 'keygen' ? tags.keygenConfirm : tags.reshareConfirm;
+    const { role } = this.#plan;
     const items = this.#roots.map(({ chainCodeDigest }, at) =>
       list([
         roots[at]!.publicKey,
@@ -405,7 +405,11 @@ export class SharingMachine implements Machine<SharingResult> {
         list(roots[at]!.commitments),
       ]),
     );
-    const digest = taggedHash(tag, this.#context.transcript(), ...items);
+    const digest = taggedHash(
+      role === 'keygen' ? tags.keygenConfirm : tags.reshareConfirm,
+      this.#context.transcript(),
+      ...items,
+    );
     return { sharingId, digest, receivers: this.#plan.receivers, roots };
   }
 
@@ -425,6 +429,3 @@ export class SharingMachine implements Machine<SharingResult> {
     return { shares, setups };
   }
 }
-
-/** For a set or a map: two sharings are the same when their ids are. */
-export const sharingName = (sharingId: Uint8Array): string => toHex(sharingId);

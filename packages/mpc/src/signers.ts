@@ -15,18 +15,24 @@ export interface Signer {
 export function assertSigners(
   sharing: Pick<PublicShare, 'threshold' | 'parties'>,
   signers: readonly Signer[],
+  { except = null }: { except?: number | null } = {},
 ): Participant[] {
   if (signers.length !== sharing.threshold)
     throw badInput(`Exactly ${sharing.threshold} of ${sharing.parties.length} sign, not ${signers.length}.`);
-  return assertMembers(sharing, signers);
+  return assertMembers(sharing, signers, { except });
 }
 
-/** Any members, ascending by index. */
-export function assertMembers(sharing: Pick<PublicShare, 'parties'>, signers: readonly Signer[]): Participant[] {
+/** Any members, ascending by index. `except`: one that may come with another device, because its share was restored there. */
+export function assertMembers(
+  sharing: Pick<PublicShare, 'parties'>,
+  signers: readonly Signer[],
+  { except = null }: { except?: number | null } = {},
+): Participant[] {
   assertIndices(signers.map(({ index }) => index));
   return signers.map(({ index, identityKey }) => {
     const party = sharing.parties.find((each) => each.index === index);
-    if (!party || !equalBytes(party.fingerprint, deviceFingerprint(identityKey)))
+    const isItsDevice = party && equalBytes(party.fingerprint, deviceFingerprint(identityKey));
+    if (!party || (!isItsDevice && index !== except))
       throw badInput(`The device given as ${index} is not the one that the key share names.`);
     return { address: index, identityKey };
   });

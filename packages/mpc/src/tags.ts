@@ -3,6 +3,7 @@
  * of mistake that forges proofs. `hash.test.ts` holds the list to that.
  */
 export const tags = {
+  backupBlob: 'bkp/blob',
   backupChallenge: 'bkp/chal',
   backupContext: 'bkp/ctx',
   backupDleq: 'bkp/dleq',
@@ -17,9 +18,9 @@ export const tags = {
   baseOtPoint: 'baseot-h2c',
   broadcast: 'bcast',
   chainCode: 'cc',
-  counterEvidence: 'counter/evidence',
-  descriptor: 'group/descriptor',
+  channelKey: 'p2p',
   deviceFingerprint: 'device/fingerprint',
+  driveKey: 'bkp/drive',
   envelope: 'env',
   gadget: 'rvole/gadget',
   groupId: 'group/id',
@@ -40,12 +41,14 @@ export const tags = {
   request: 'request',
   reshareCommitment: 'reshare/com',
   reshareConfirm: 'reshare/confirm',
+  scalarNonce: 'ed25519-scalar',
   selfTest: 'sharing/selftest',
   rootSession: 'root/sid',
   sessionId: 'sid',
   sharingId: 'sharing/id',
   signCommitment: 'sign/com',
   transcript: 'transcript',
+  walletKeys: 'key/wallet',
   zeroSeed: 'zero/seed',
   zeroShare: 'zero/share',
 } as const;

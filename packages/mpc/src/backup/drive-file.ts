@@ -7,6 +7,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { concat, Reader, u16be, utf8, wipe } from '../bytes.ts';
 import type { EnvelopeCrypto } from '../envelope-crypto.ts';
 import { MpcError } from '../errors.ts';
+import { tags } from '../tags.ts';
 
 const MAGIC = utf8('MPCD');
 const VERSION = 1;
@@ -57,7 +58,7 @@ export async function openDriveFile(
 
 async function keyOf(backupId: Uint8Array, passcodeOutput: Uint8Array, crypto: EnvelopeCrypto) {
   const prk = extract(sha256, passcodeOutput, backupId);
-  const bytes = expand(sha256, prk, utf8('kedge/v1/bkp/drive'), 32);
+  const bytes = expand(sha256, prk, utf8(`kedge/v1/${tags.driveKey}`), 32);
   const key = await crypto.sealingKey(bytes);
   wipe(prk, bytes);
   return key;

@@ -244,5 +244,5 @@ class Statement {
 
 /** What server and device sign about a backup: the receipt for a stored blob, and the success of the rehearsal. */
 export function backupStatement(kind: 'receipt' | 'ok', ctx: Uint8Array, blob: Uint8Array): Uint8Array {
-  return taggedHash(kind === 'receipt' ? tags.backupReceipt : tags.backupOk, ctx, taggedHash(tags.request, blob));
+  return taggedHash(kind === 'receipt' ? tags.backupReceipt : tags.backupOk, ctx, taggedHash(tags.backupBlob, blob));
 }

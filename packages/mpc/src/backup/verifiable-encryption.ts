@@ -36,20 +36,27 @@ export function encryptShare(
   arithmetic: Arithmetic = nobleArithmetic,
 ): Uint8Array {
   const { group } = suiteOf(context.suite, arithmetic);
-  const joint = jointPoint(arithmetic, context);
   const s = group.decodeScalar(secret);
+  return proveRows(context, (half) => mod(s - half, group.order), random, arithmetic);
+}
+
+/** The prover of `encryptShare`: `complement` gives the second half of a row for the first. */
+export function proveRows(
+  context: BackupContext,
+  complement: (half: bigint, row: number) => bigint,
+  random: RandomBytes,
+  arithmetic: Arithmetic,
+): Uint8Array {
+  const { group } = suiteOf(context.suite, arithmetic);
+  const joint = jointPoint(arithmetic, context);
   const rows = Array.from({ length: ROWS }, (_, i) => {
     const half = randomScalar(random, `backup row ${i}`, group.order);
-    const halves = [group.encodeScalar(half), group.encodeScalar(mod(s - half, group.order))] as const;
+    const halves = [group.encodeScalar(half), group.encodeScalar(complement(half, i))] as const;
     const sides = halves.map((m, b) => sealHalf(context, joint, i, b, m, random, arithmetic));
     return { V: group.encode(group.base(half)), halves, sides };
   });
-  const challenge = challengeOf(
-    context,
-    joint,
-    arithmetic,
-    rows.map(({ V, sides }) => transcriptRow(V, sides[0]!, sides[1]!)),
-  );
+  const transcript = rows.map(({ V, sides }) => transcriptRow(V, sides[0]!, sides[1]!));
+  const challenge = challengeOf(context, joint, arithmetic, transcript);
   const body = rows.map(({ halves, sides }, i) => {
     const open = bitOf(challenge, i);
     const closed = sides[1 - open]!;
@@ -78,13 +85,13 @@ export function verifyBlob(
   blob: Uint8Array,
   arithmetic: Arithmetic = nobleArithmetic,
 ): OpenRow[] {
+  const reader = new Reader(blob, 'backup');
+  if (blob.length !== BLOB_BYTES) throw reader.malformed(`${blob.length} bytes instead of ${BLOB_BYTES}`);
+  if (reader.u16() !== VERSION) throw reader.malformed('a version that this program does not know');
   const { group } = suiteOf(context.suite, arithmetic);
   const { secp256k1 } = arithmetic;
   const joint = jointPoint(arithmetic, context);
   const target = group.decode(context.publicShare);
-  const reader = new Reader(blob, 'backup');
-  if (blob.length !== BLOB_BYTES) throw reader.malformed(`${blob.length} bytes instead of ${BLOB_BYTES}`);
-  if (reader.u16() !== VERSION) throw reader.malformed('a version that this program does not know');
   const backupId = reader.take(16);
   const challenge = reader.take(32);
   const transcript: Uint8Array[] = [];

@@ -4,7 +4,7 @@
  * anything that depends on it is sent; the three that could leak a secret bit run under the lock of that pair.
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
-import { concat, EMPTY, equalBytes, Reader, toInteger, u8, u32be, u64be } from '../bytes.ts';
+import { concat, EMPTY, equalBytes, Reader, toInteger, u8, u32be, u64be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError, peerFault } from '../errors.ts';
 import { type Group, invert, mod, type Point } from '../group.ts';
@@ -234,7 +234,9 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
       const peer = this.#peers.get(from)!;
       const [du, dv] = blaming(from, () => peer.multiplier.finish(correction));
       // CHECK-PT, both equations at once: e is drawn after the peer is bound to everything.
-      const e = toInteger(this.#context.random.bytes(`sign: check ${from}`, 16));
+      const check = this.#context.random.bytes(`sign: check ${from}`, 16);
+      const e = toInteger(check);
+      wipe(check);
       const left = group.mulSecret(group.add(R, group.mulPublic(pk, e)), peer.multiplier.factor);
       const right = group.add(group.add(group.base(mod(du + e * dv, order)), gammaU), group.mulPublic(gammaV, e));
       if (!group.equals(left, right))

@@ -1,3 +1,4 @@
+/** DANGER: whole private keys, for export and disaster recovery. See `whole-key.ts`. */
 export { type ExportOptions, exportKey } from './session.ts';
 export {
   assembleWholeKey,

@@ -6,13 +6,14 @@
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
 import { createBase58check } from '@scure/base';
-import { concat, equalBytes, toInteger, u8, u32be, wipe } from '../bytes.ts';
+import { concat, equalBytes, toInteger, u8, u32be, utf8, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, MpcError } from '../errors.ts';
 import { ed25519Group, mod } from '../group.ts';
 import { assertPublicShare, type KeyShare, publicShareOf } from '../key-share.ts';
 import { combine } from '../secret-sharing.ts';
 import { type Arithmetic, nobleArithmetic, type SuiteName, suiteOf } from '../suite.ts';
+import { tags } from '../tags.ts';
 
 const base58check = createBase58check(sha256);
 const XPRV = 0x0488ade4;
@@ -113,7 +114,7 @@ export function deriveWholeKey(
 export function signEd25519WithScalar({ scalar, publicKey }: WholeKey, message: Uint8Array): Uint8Array {
   const { order, base, encode, encodeScalar, decodeScalar } = ed25519Group;
   const wide = (...parts: readonly Uint8Array[]) => toInteger(sha512(concat(...parts)).reverse()) % order;
-  const nonce = wide(new TextEncoder().encode('kedge/v1/ed25519-scalar'), scalar, message);
+  const nonce = wide(utf8(`kedge/v1/${tags.scalarNonce}`), scalar, message);
   const R = encode(base(nonce));
   const s = mod(nonce + wide(R, publicKey, message) * decodeScalar(scalar), order);
   const signature = concat(R, encodeScalar(s));

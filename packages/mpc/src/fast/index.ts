@@ -6,7 +6,7 @@
  * square root; the empty array is the identity, which the library cannot represent.
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
-import { pointAdd, pointCompress, pointFromScalar, pointMultiply } from 'tiny-secp256k1';
+import { isPointCompressed, pointAdd, pointCompress, pointFromScalar, pointMultiply } from 'tiny-secp256k1';
 import { concat, EMPTY, equalBytes, fromInteger, toInteger, u8, wipe } from '../bytes.ts';
 import { MpcError } from '../errors.ts';
 import { type Group, mod, type Point, secp256k1Group } from '../group.ts';
@@ -89,13 +89,11 @@ function fastGroup(random: (length: number) => Uint8Array): Group {
       return bytes;
     },
     decode(bytes) {
-      const malformed = new MpcError('bad_encoding', 'A point of secp256k1 is malformed.');
-      if (bytes.length !== 33 || (bytes[0] !== 2 && bytes[0] !== 3)) throw malformed;
-      try {
-        return outside(pointCompress(bytes, false)); // which decompresses it, and throws when there is no such point
-      } catch {
-        throw malformed;
+      // Asked first: the library throws from inside WebAssembly, whose stack shrinks with every throw until it is used up.
+      if ((bytes[0] !== 2 && bytes[0] !== 3) || !isPointCompressed(bytes)) {
+        throw new MpcError('bad_encoding', 'A point of secp256k1 is malformed.');
       }
+      return outside(pointCompress(bytes, false));
     },
     fromAffine: (x, y) => outside(pointCompress(concat(u8(4), fromInteger(x), fromInteger(y)), false)),
     encodeScalar,

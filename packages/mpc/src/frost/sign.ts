@@ -3,8 +3,7 @@
  * The two rounds of arithmetic are noble's; who signs what with which commitments is checked here, because noble leaves
  * that to its caller. A nonce pair belongs to one session, is made in it, and is gone after it.
  */
-import { sha256 } from '@noble/hashes/sha2.js';
-import { concat, Reader, toInteger, u8, u32be, u64be, utf8, wipe } from '../bytes.ts';
+import { concat, Reader, u8, u32be, u64be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import { type Group, mod, type Point } from '../group.ts';
@@ -13,6 +12,7 @@ import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
 import { type Frost, frostOf } from './suites.ts';
+import { taprootOutput } from './taproot.ts';
 
 export interface SchnorrSignature {
   /** 64 bytes: BIP340, or RFC 8032. */
@@ -117,9 +117,16 @@ export class FrostSigning implements Machine<SchnorrSignature> {
       commitments: [group.encode(adjusted.point)],
       verifyingShares: this.#verifyingShares(),
     };
-    let count = 0;
-    const random = (length = 32) => context.random.bytes(`frost nonce ${count++}`, length) as Uint8Array<ArrayBuffer>;
-    const { nonces, commitments } = this.#frost.commit(this.#secret, random);
+    // Not noble's `commit`: its nonces are hedged with the share through copies of it that stay in memory. The session's
+    // randomness is hedged with the share already, and these are uniform scalars all the same.
+    const { identifier } = this.#secret;
+    const [hiding, binding] = ['hiding', 'binding'].map((name) => context.random.scalar(`frost: ${name}`, group.order));
+    const nonces = { hiding: group.encodeScalar(hiding!), binding: group.encodeScalar(binding!) };
+    const commitments = {
+      identifier,
+      hiding: group.encode(group.base(hiding!)),
+      binding: group.encode(group.base(binding!)),
+    };
     this.#nonces = nonces;
     this.#commitments.set(context.me, commitments);
   }
@@ -230,24 +237,15 @@ function adjust({ share, path, taproot }: FrostSignOptions, group: Group): Adjus
   };
   if (share.suite === 'eddsa-ed25519') return derived;
   if (!taproot) return { ...derived, publicKey: publicKey.slice(1) };
-  const isOdd = publicKey[0] === 3;
-  const sign = isOdd ? -1n : 1n;
-  const internal = isOdd ? group.negate(derived.point) : derived.point;
-  const tweak = toInteger(taggedBip340('TapTweak', concat(publicKey.slice(1), taproot.merkleRoot)));
-  if (tweak >= order) throw new MpcError('out_of_range', 'This key has no Taproot output; take the next one.');
-  const point = group.add(internal, group.base(tweak));
+  const { isNegated, tweak, point, key } = taprootOutput(publicKey, taproot.merkleRoot, group);
+  const sign = isNegated ? -1n : 1n;
   return {
-    publicKey: group.encode(point).slice(1),
+    publicKey: key,
     point,
     share: (secret) => mod(sign * derived.share(secret) + tweak, order),
     publicShare: (share) => {
       const own = derived.publicShare(share);
-      return group.add(isOdd ? group.negate(own) : own, group.base(tweak));
+      return group.add(isNegated ? group.negate(own) : own, group.base(tweak));
     },
   };
-}
-
-function taggedBip340(tag: string, data: Uint8Array): Uint8Array {
-  const prefix = sha256(utf8(tag));
-  return sha256(concat(prefix, prefix, data));
 }

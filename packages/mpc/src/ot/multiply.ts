@@ -168,7 +168,7 @@ export function multiply(
 }
 
 /** Every scalar is checked, whatever the choice bits are: a check of the chosen rows only would answer which they are. */
-function readCorrection(message: Uint8Array) {
+export function readCorrection(message: Uint8Array) {
   const reader = new Reader(message, 'multiplication');
   const corrections = reader.take(ROWS * ROW_BYTES);
   const eta = reader.take(SCALAR_BYTES);

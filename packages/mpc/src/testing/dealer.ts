@@ -5,10 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { toInteger } from '../bytes.ts';
 import { mod } from '../group.ts';
-import { type KeyShare, keyIdOf, OT_COUNT, type OtSetup } from '../key-share.ts';
+import { type KeyShare, keyIdOf, type OtSetup } from '../key-share.ts';
 import { deviceFingerprint } from '../participant.ts';
 import { evaluate } from '../secret-sharing.ts';
 import { suiteOf } from '../suite.ts';
+import { dealSetup as dealSeeds } from './dealt-setup.ts';
 import { createDevices } from './devices.ts';
 import { fastArithmetic, type Holder, type WalletOptions } from './wallets.ts';
 
@@ -90,12 +91,6 @@ export function dealSetup(a: Holder, b: Holder): void {
 }
 
 function dealDirection() {
-  const delta = bytes(OT_COUNT / 8);
-  const pairs = bytes(OT_COUNT * 64);
-  const chosen = new Uint8Array(OT_COUNT * 32);
-  for (let i = 0; i < OT_COUNT; i++) {
-    const bit = (delta[i >> 3]! >> (i & 7)) & 1;
-    chosen.set(pairs.subarray(64 * i + 32 * bit, 64 * i + 32 * bit + 32), 32 * i);
-  }
-  return { alice: { delta, chosen }, pairs };
+  const { alice, bob } = dealSeeds((_, length) => bytes(length));
+  return { alice: { delta: alice.delta, chosen: alice.seeds }, pairs: bob.pairs };
 }

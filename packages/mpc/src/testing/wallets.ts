@@ -38,11 +38,12 @@ export interface WalletOptions {
   readonly devices?: readonly Device[];
 }
 
-export async function createWallet(options: WalletOptions): Promise<Holder[]> {
-  const { threshold, count, suites = ['ecdsa-secp256k1'], arithmetic = fastArithmetic, indices } = options;
-  const devices = options.devices ?? (await createDevices(count));
+export function keygenSeats(
+  devices: readonly Device[],
+  { threshold, suites = ['ecdsa-secp256k1'], arithmetic = fastArithmetic, indices }: Omit<WalletOptions, 'count'>,
+): Seat<SharingResult>[] {
   const descriptor = groupOf(devices, threshold, indices);
-  const seats: Seat<SharingResult>[] = descriptor.members.map(({ index }, at) => ({
+  return descriptor.members.map(({ index }, at) => ({
     address: index,
     device: devices[at]!,
     protocol: keygen({
@@ -54,7 +55,11 @@ export async function createWallet(options: WalletOptions): Promise<Holder[]> {
       arithmetic,
     }),
   }));
-  return results(await play(seats)).map((result, at) => holderOf(devices[at]!, result));
+}
+
+export async function createWallet(options: WalletOptions): Promise<Holder[]> {
+  const devices = options.devices ?? (await createDevices(options.count));
+  return results(await play(keygenSeats(devices, options))).map((result, at) => holderOf(devices[at]!, result));
 }
 
 /** Puts the set-ups into the device's table as active, as a caller does with everybody's confirmation. */
