@@ -39,7 +39,7 @@ const entries = {
 
 /** Where time and output may be taken from the machine itself. */
 const readsTheClock = ['packages/core/src/clock.ts', 'packages/sdk/src/connection.ts', 'packages/sdk/src/prove.ts'];
-const printsToThePerson = /^(packages\/(cli|devnet)|scripts|bench|journeys)\//;
+const printsToThePerson = /^(packages\/(cli|devnet)|scripts|bench|examples|journeys)\//;
 const networkModules = ['http', 'https', 'http2', 'net', 'tls', 'dgram', 'dns', 'undici'];
 const networkGlobals = /\b(fetch|WebSocket|XMLHttpRequest|EventSource)\s*\(/;
 
@@ -54,7 +54,7 @@ const isTestSupport = (file: string) => /(^|\/)testing\//.test(file) || /(^|[./]
 const isShipped = (file: string) => file.startsWith('packages/') && !isTest(file);
 const packageOf = (file: string) => file.split('/')[1]!;
 
-const files = ['packages', 'journeys', 'bench', 'scripts'].flatMap((folder) => [...walk(folder)]);
+const files = ['packages', 'journeys', 'bench', 'examples', 'scripts'].flatMap((folder) => [...walk(folder)]);
 const sources = new Map(files.map((file) => [file, readFileSync(join(root, file), 'utf8')]));
 
 function* walk(folder: string): Generator<string> {

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [name …] [--json] [--million]`: answers the questions of docs/operations.md about speed, each against
+ * `npm run bench -- [name …] [--json] [--million] [--peer folder]`: answers the questions of docs/operations.md about speed, each against
  * a limit measured in the same run. A new question is one file that exports a `Question`, and a line below.
  */
 import { execFileSync } from 'node:child_process';
@@ -16,9 +16,12 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   opening: async () => (await import('./opening.ts')).opening,
   start: async () => (await import('./start.ts')).start,
   gateway: async () => (await import('./gateway.ts')).gateway,
+  mpc: async () => (await import('./mpc.ts')).mpc,
 };
 
 const args = process.argv.slice(2);
+const peerAt = args.indexOf('--peer');
+const [, peer = null] = peerAt < 0 ? [] : args.splice(peerAt, 2);
 const names = args.filter((arg) => !arg.startsWith('--'));
 const unknown = names.filter((name) => !Object.hasOwn(questions, name));
 if (unknown.length > 0) {
@@ -31,7 +34,7 @@ console.error(describeMachine());
 let missed = false;
 for (const name of names.length > 0 ? names : Object.keys(questions)) {
   const question = await questions[name]!();
-  for (const row of await question.run({ million: args.includes('--million') })) {
+  for (const row of await question.run({ million: args.includes('--million'), peer })) {
     missed ||= !row.met;
     console.log(json ? JSON.stringify(row) : describeRow(row));
   }

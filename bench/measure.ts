@@ -1,13 +1,16 @@
 /**
  * How every figure here is measured: ours and a reference, in pairs, A-B-A-B, in one process after a warm-up; the ratio of
  * each pair; the median of the ratios and a 95 % bootstrap interval around it. Only ratios count: a machine that others
- * use too makes absolute figures move by a third. A bar is missed when the bad end of the interval misses it.
+ * use too makes absolute figures move by a third. A bar is missed when the bad end of the interval misses it: the low end
+ * of a rate, the high end of a time.
  */
 import { randomInt } from 'node:crypto';
 
 const PAIRS_MIN = 30;
 const WARM_UP = 3;
 const RESAMPLES = 2_000;
+/** More than for rates: what is timed here is JavaScript, and runs three times slower until it is compiled. */
+const TIMED_WARM_UP = 8;
 
 export interface Row {
   readonly id: string;
@@ -35,6 +38,8 @@ export interface Question {
 export interface BenchOptions {
   /** The large variants: a million rows on PostgreSQL. */
   readonly million: boolean;
+  /** Folder of a library to compare with, which is never one of our dependencies. */
+  readonly peer: string | null;
 }
 
 export interface Pair {
@@ -157,6 +162,31 @@ function p99(values: readonly number[]): number {
 
 function resampled(values: readonly number[]): number[] {
   return values.map(() => values[randomInt(values.length)]!);
+}
+
+/** Milliseconds of one call, with a ratio only when there is something to compare with. */
+export interface TimedCall {
+  readonly id: string;
+  readonly what: string;
+  readonly bar: { readonly atMost: number };
+  ours(): Promise<unknown>;
+  readonly reference: (() => Promise<unknown>) | null;
+}
+
+export async function measureTimes({ id, what, bar, ours, reference }: TimedCall): Promise<Row> {
+  const times: { ours: number[]; reference: number[] } = { ours: [], reference: [] };
+  for (let round = -TIMED_WARM_UP; round < PAIRS_MIN; round++) {
+    const mine = await secondsOf(ours);
+    const other = reference ? await secondsOf(reference) : 0;
+    if (round < 0) continue;
+    times.ours.push(1_000 * mine);
+    times.reference.push(1_000 * other);
+  }
+  const row = { id, what, value: median(times.ours), unit: 'ms' };
+  if (!reference) return { ...row, reference: null, ratio: null, low: null, high: null, bar: null, met: true };
+  const ratios = times.ours.map((time, at) => time / times.reference[at]!);
+  const [low, high] = bootstrap(ratios);
+  return { ...row, reference: median(times.reference), ratio: median(ratios), low, high, bar, met: high <= bar.atMost };
 }
 
 /** A figure without a reference, such as memory. */

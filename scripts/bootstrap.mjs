@@ -17,6 +17,7 @@ const [verb = '', ...args] = process.argv.slice(2);
 const peers = [
   { name: 'softhsm2', file: '/usr/bin/softhsm2-util', for: 'the PKCS#11 tests' },
   { name: 'postgresql', file: '/usr/lib/postgresql', for: 'the PostgreSQL tests' },
+  { name: 'chromium', file: '/usr/bin/chromium', for: 'the browser tests' },
 ];
 
 checkNode();
@@ -114,7 +115,7 @@ function filesEndingWith(ending) {
       else if (entry.name.endsWith(ending)) found.push(join(folder, entry.name));
     }
   };
-  for (const folder of ['packages', 'journeys', 'scripts']) walk(folder);
+  for (const folder of ['packages', 'journeys', 'examples', 'scripts']) walk(folder);
   return ending === '.test.ts' ? [...found, 'tree.test.ts'] : found;
 }
 

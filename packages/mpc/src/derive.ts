@@ -7,7 +7,7 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { concat, toInteger, u8, u32be } from './bytes.ts';
 import { badInput, MpcError } from './errors.ts';
-import { type Group, mod } from './group.ts';
+import { type Group, mod, type Point } from './group.ts';
 
 const HARDENED = 0x80000000;
 export const PATH_MAX = 16;
@@ -15,6 +15,8 @@ export const PATH_MAX = 16;
 export interface Derived {
   /** X' = X + τG, encoded. */
   readonly publicKey: Uint8Array;
+  /** The same, decoded by the group that was given. */
+  readonly point: Point;
   readonly chainCode: Uint8Array;
   readonly tau: bigint;
 }
@@ -25,15 +27,15 @@ export interface Derived {
  */
 export function derive(group: Group, publicKey: Uint8Array, chainCode: Uint8Array, path: readonly number[]): Derived {
   if (path.length > PATH_MAX) throw badInput(`A derivation path has at most ${PATH_MAX} elements.`);
-  let child: Derived = { publicKey, chainCode, tau: 0n };
+  let child: Derived = { publicKey, point: group.decode(publicKey), chainCode, tau: 0n };
   for (const index of path) {
     if (!Number.isInteger(index) || index < 0 || index >= HARDENED)
       throw badInput('A key that is held in shares has no hardened children: use indices below 2^31.');
     const { offset, chainCode: next } = group.name === 'secp256k1' ? bip32(child, index) : kedgeEd25519(child, index);
-    const point = group.add(group.decode(child.publicKey), group.base(mod(offset, group.order)));
+    const point = group.add(child.point, group.base(mod(offset, group.order)));
     if (offset >= group.order || group.isIdentity(point))
       throw new MpcError('out_of_range', `Index ${index} has no key; take the next one.`);
-    child = { publicKey: group.encode(point), chainCode: next, tau: mod(child.tau + offset, group.order) };
+    child = { publicKey: group.encode(point), point, chainCode: next, tau: mod(child.tau + offset, group.order) };
   }
   return child;
 

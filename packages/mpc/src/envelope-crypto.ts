@@ -1,5 +1,5 @@
 /**
- * The platform's native X25519, Ed25519 and AES-256-GCM, as one argument: the envelopes use nothing else, and `webCrypto`
+ * The platform's native X25519, Ed25519, AES-256-GCM and SHA-256, as one argument: the envelopes use nothing else, and `webCrypto`
  * is the same code in Node and in browsers. A server may pass quicker functions of its own (`@kedge/mpc/fast`).
  */
 
@@ -30,6 +30,8 @@ export interface EnvelopeCrypto {
   createAgreement(): Awaitable<Agreement>;
   /** AES-256-GCM. */
   sealingKey(key: Uint8Array): Awaitable<SealingKey>;
+  /** SHA-256: of whole envelopes, which are too long to be hashed in JavaScript three times over. */
+  digest(data: Uint8Array): Awaitable<Uint8Array>;
 }
 
 export function webCrypto(subtle: SubtleCrypto): EnvelopeCrypto {
@@ -71,6 +73,7 @@ export function webCrypto(subtle: SubtleCrypto): EnvelopeCrypto {
         },
       };
     },
+    digest: async (data) => new Uint8Array(await subtle.digest('SHA-256', copy(data))),
   };
 }
 

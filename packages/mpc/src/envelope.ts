@@ -69,6 +69,7 @@ export async function sealEnvelope(
   body: Body,
   channel: Channel,
   identity: IdentityKey,
+  crypto: EnvelopeCrypto,
 ): Promise<Uint8Array> {
   const plaintext = concat(
     body.echo,
@@ -80,7 +81,8 @@ export async function sealEnvelope(
   const head = encodeHeader(header, plaintext.length + TAG_BYTES);
   const ciphertext = await channel.sending.seal(nonceOf(header.round), head, plaintext);
   wipe(plaintext);
-  const signature = await identity.sign(signed(head, broadcastDigest(header, body.broadcast), sha256(ciphertext)));
+  const ciphertextDigest = await crypto.digest(ciphertext);
+  const signature = await identity.sign(signed(head, broadcastDigest(header, body.broadcast), ciphertextDigest));
   return concat(head, ciphertext, signature);
 }
 
@@ -102,16 +104,27 @@ export function readHeader(bytes: Uint8Array): Header | null {
   return length === bytes.length - HEADER_BYTES - SIGNATURE_BYTES ? header : null;
 }
 
-/** The body, once opened and its signature verified; null otherwise. The header was read from the same bytes. */
+export interface Opened {
+  readonly body: Body;
+  /**
+   * What the peer signed as its broadcast of this round, without the rest of the envelope: head 44 ‖ digest of the ciphertext
+   * 32 ‖ signature 64 ‖ broadcast. Two of them for one round with different broadcasts convict it.
+   */
+  readonly signedBroadcast: Uint8Array;
+}
+
+/** Opened and its signature verified; null otherwise. The header was read from the same bytes. */
 export async function openEnvelope(
   bytes: Uint8Array,
   header: Header,
   channel: Channel,
   identityKey: Uint8Array,
   crypto: EnvelopeCrypto,
-): Promise<Body | null> {
-  const head = bytes.slice(0, HEADER_BYTES);
-  const ciphertext = bytes.slice(HEADER_BYTES, -SIGNATURE_BYTES);
+): Promise<Opened | null> {
+  const envelope = bytes.slice(); // what is opened is what is verified, whatever becomes of the caller's buffer
+  const head = envelope.subarray(0, HEADER_BYTES);
+  const ciphertext = envelope.subarray(HEADER_BYTES, -SIGNATURE_BYTES);
+  const signature = envelope.subarray(-SIGNATURE_BYTES);
   const plaintext = await channel.receiving.open(nonceOf(header.round), head, ciphertext);
   if (!plaintext) return null;
   let body: Body;
@@ -122,17 +135,10 @@ export async function openEnvelope(
   } catch {
     return null;
   }
-  const digest = signed(head, broadcastDigest(header, body.broadcast), sha256(ciphertext));
-  return (await crypto.verify(identityKey, digest, bytes.slice(-SIGNATURE_BYTES))) ? body : null;
-}
-
-/**
- * What a peer signed as its broadcast of one round, without the rest of the envelope: head 44 ‖ SHA-256 of the ciphertext 32 ‖
- * signature 64 ‖ broadcast. Two of them for one round with different broadcasts convict it.
- */
-export function signedBroadcast(envelope: Uint8Array, broadcast: Uint8Array): Uint8Array {
-  const ciphertext = envelope.slice(HEADER_BYTES, -SIGNATURE_BYTES);
-  return concat(envelope.slice(0, HEADER_BYTES), sha256(ciphertext), envelope.slice(-SIGNATURE_BYTES), broadcast);
+  const digest = await crypto.digest(ciphertext);
+  const statement = signed(head, broadcastDigest(header, body.broadcast), digest);
+  if (!(await crypto.verify(identityKey, statement, signature))) return null;
+  return { body, signedBroadcast: concat(head, digest, signature, body.broadcast) };
 }
 
 /** Whether the device with this key signed two different broadcasts for one round of one session. */

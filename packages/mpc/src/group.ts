@@ -35,6 +35,8 @@ export interface Group {
   encode(point: Point): Uint8Array;
   /** Throws `bad_encoding` for a wrong length or prefix, a point off the curve or in a subgroup, and the identity. */
   decode(bytes: Uint8Array): Point;
+  /** A point that we computed ourselves. Throws when it is not on the curve; for bytes of others there is `decode`. */
+  fromAffine(x: bigint, y: bigint): Point;
   encodeScalar(k: bigint): Uint8Array;
   /** Throws `bad_encoding` unless it is 32 bytes and below the order. */
   decodeScalar(bytes: Uint8Array): bigint;
@@ -78,6 +80,7 @@ function nobleGroup(
     readonly base: NoblePoint;
     readonly zero: NoblePoint;
     readonly parse: (bytes: Uint8Array) => NoblePoint;
+    readonly affine: (x: bigint, y: bigint) => NoblePoint;
     readonly scalar: (bytes: Uint8Array) => bigint;
   },
 ): Group {
@@ -112,6 +115,7 @@ function nobleGroup(
       if (point.is0()) throw malformed;
       return outside(point);
     },
+    fromAffine: (x, y) => outside(own.affine(x, y)),
     encodeScalar: own.encodeScalar,
     decodeScalar(bytes) {
       const k = bytes.length === 32 ? own.scalar(bytes) : order;
@@ -128,6 +132,11 @@ export const secp256k1Group: Group = nobleGroup({
   base: secp256k1.Point.BASE as unknown as NoblePoint,
   zero: secp256k1.Point.ZERO as unknown as NoblePoint,
   parse: (bytes) => secp256k1.Point.fromBytes(bytes) as Secp256k1Point as unknown as NoblePoint,
+  affine(x, y) {
+    const point = secp256k1.Point.fromAffine({ x, y });
+    point.assertValidity();
+    return point as unknown as NoblePoint;
+  },
   encodeScalar: fromInteger,
   scalar: toInteger,
 });
@@ -141,6 +150,11 @@ export const ed25519Group: Group = nobleGroup({
   parse(bytes) {
     const point: Ed25519Point = ed25519.Point.fromBytes(bytes, false);
     if (!point.isTorsionFree()) throw new Error('outside the prime-order subgroup');
+    return point as unknown as NoblePoint;
+  },
+  affine(x, y) {
+    const point = ed25519.Point.fromAffine({ x, y });
+    point.assertValidity();
     return point as unknown as NoblePoint;
   },
   encodeScalar: (k) => fromInteger(k).reverse(),

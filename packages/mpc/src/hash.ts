@@ -27,6 +27,12 @@ export function taggedHash(tag: Tag, ...items: readonly Uint8Array[]): Uint8Arra
   return hashItems(tag, items);
 }
 
+/** What `taggedHash` hashes, for long items and a native SHA-256. */
+export function taggedPreimage(tag: Tag, ...items: readonly Uint8Array[]): Uint8Array {
+  const digest = sha256(utf8(`kedge/v1/${tag}`));
+  return concat(digest, digest, u16be(items.length), ...items.flatMap((item) => [u32be(item.length), item]));
+}
+
 /** TS: 64 bytes from the tags `tag/0` and `tag/1`, big-endian, modulo `order`; the bias is below 2^-250. */
 export function hashToScalar(tag: Tag, order: bigint, ...items: readonly Uint8Array[]): bigint {
   return toInteger(concat(hashItems(`${tag}/0`, items), hashItems(`${tag}/1`, items))) % order;

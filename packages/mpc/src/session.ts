@@ -3,22 +3,22 @@
  * the keys, drops whatever is not authentic, compares transcripts before anything is judged, and hands complete rounds to
  * the protocol. Its state lives in this object alone, is never serialised, and is gone after a crash: start a new session.
  */
-import { concat, EMPTY, equalBytes, u8 } from './bytes.ts';
+import { concat, EMPTY, equalBytes, u8, wipe } from './bytes.ts';
 import {
   type Body,
   broadcastDigest,
   type Channel,
   ENVELOPE_MAX,
   type Header,
+  type Opened,
   openChannel,
   openEnvelope,
   readHeader,
   sealEnvelope,
-  signedBroadcast,
 } from './envelope.ts';
 import type { Agreement, EnvelopeCrypto, IdentityKey } from './envelope-crypto.ts';
 import { badInput, MpcError } from './errors.ts';
-import { list, taggedHash } from './hash.ts';
+import { list, taggedHash, taggedPreimage } from './hash.ts';
 import { encodeHello, type Hello, helloDigest, openHello, sessionId, signHello } from './hello.ts';
 import type { SessionJournal } from './journal.ts';
 import { deviceFingerprint, type Participant } from './participant.ts';
@@ -66,7 +66,7 @@ interface Peer {
   channel: Channel | null;
   /** The counter in its hello was judged. */
   judged: boolean;
-  readonly rounds: Map<number, Body>;
+  readonly rounds: Map<number, Opened>;
   /** What it signed as the broadcast of each round: evidence, should it have told somebody else another story. */
   readonly signed: Map<number, Uint8Array>;
   early: Uint8Array[];
@@ -177,7 +177,7 @@ export class Session<R> {
     this.#random.dispose();
     this.#agreement = null;
     for (const peer of this.#peers.values()) {
-      for (const body of peer.rounds.values()) body.pairwise.fill(0);
+      for (const { body } of peer.rounds.values()) body.pairwise.fill(0);
       peer.rounds.clear();
       peer.early = [];
       peer.channel = null;
@@ -213,7 +213,7 @@ export class Session<R> {
       if (!channel) continue;
       const header = this.#header(ABORT_ROUND, to);
       const body = { echo: this.#transcript, broadcast: EMPTY, pairwise: EMPTY };
-      out.push({ to, bytes: concat(u8(ENVELOPE), await sealEnvelope(header, body, channel, this.#options.identity)) });
+      out.push({ to, bytes: await this.#seal(header, body, channel) });
     }
     this.dispose();
   }
@@ -248,8 +248,8 @@ export class Session<R> {
     // Nobody can be more than one round ahead of us: it would need a message that we have not sent.
     const isDue = header.round === this.#round || header.round === this.#round + 1 || header.round === ABORT_ROUND;
     if (!isDue || peer.rounds.has(header.round)) return this.#drop();
-    const body = await openEnvelope(bytes, header, peer.channel, peer.participant.identityKey, crypto);
-    if (!body) return this.#drop();
+    const opened = await openEnvelope(bytes, header, peer.channel, peer.participant.identityKey, crypto);
+    if (!opened) return this.#drop();
     if (!peer.judged) {
       const own = peer.hello!.peers.find(({ address }) => address === this.#options.me);
       const verdict = await journal.judge(deviceFingerprint(peer.participant.identityKey), {
@@ -271,8 +271,8 @@ export class Session<R> {
     }
     if (header.round === ABORT_ROUND)
       throw new MpcError('aborted_by_peer', 'A peer gave up.', { culprits: [header.from] });
-    peer.rounds.set(header.round, body);
-    peer.signed.set(header.round, signedBroadcast(bytes, body.broadcast));
+    peer.rounds.set(header.round, opened);
+    peer.signed.set(header.round, opened.signedBroadcast);
   }
 
   #drop(): void {
@@ -323,10 +323,10 @@ export class Session<R> {
   async #advance(out: Out[]): Promise<void> {
     while (this.#machine && this.#outcome.status === 'running') {
       const round = this.#round;
-      const bodies = [...this.#peers].map(([address, { rounds }]) => [address, rounds.get(round)] as const);
-      if (bodies.some(([, body]) => !body)) return;
+      const opened = [...this.#peers].map(([address, { rounds }]) => [address, rounds.get(round)] as const);
+      if (opened.some(([, each]) => !each)) return;
       const inbox = new Map<number, Received>();
-      const isTorn = bodies.some(([, body]) => !equalBytes(body!.echo, this.#transcript));
+      const isTorn = opened.some(([, each]) => !equalBytes(each!.body.echo, this.#transcript));
       // Before anything that could accuse: otherwise one who tells two stories makes the other two blame each other.
       if (isTorn)
         throw new MpcError(
@@ -336,21 +336,28 @@ export class Session<R> {
             evidence: [...this.#peers.values()].flatMap(({ signed }) => signed.get(round - 1) ?? []),
           },
         );
-      for (const [address, body] of bodies) inbox.set(address, body!);
+      for (const [address, each] of opened) inbox.set(address, each!.body);
       this.#extendTranscript(round, inbox);
       for (const { rounds, signed } of this.#peers.values()) {
         rounds.delete(round);
         signed.delete(round - 1);
       }
       this.#round = round + 1;
-      this.#random.mix(
-        this.#transcript,
-        ...[...inbox.values()].map(({ pairwise }) => taggedHash(tags.broadcast, pairwise)),
-      );
+      const pairwise: Uint8Array[] = [];
+      for (const received of inbox.values()) pairwise.push(await this.#digest(received.pairwise));
+      this.#random.mix(this.#transcript, ...pairwise);
       const machine = this.#machine;
       const evaluate = () => machine.step(round, inbox);
       await this.#perform(machine.around ? await machine.around(round, inbox, evaluate) : evaluate(), out);
     }
+  }
+
+  /** As `taggedHash` has it, natively: a pairwise message has up to 40 KB. */
+  async #digest(pairwise: Uint8Array): Promise<Uint8Array> {
+    const preimage = taggedPreimage(tags.broadcast, pairwise);
+    const digest = await this.#options.crypto.digest(preimage);
+    wipe(preimage);
+    return digest;
   }
 
   async #perform(step: Step<R>, out: Out[]): Promise<void> {
@@ -367,9 +374,13 @@ export class Session<R> {
         broadcast: this.#ownBroadcast,
         pairwise: step.pairwise?.get(to) ?? EMPTY,
       };
-      const bytes = await sealEnvelope(this.#header(this.#round, to), body, peer.channel!, this.#options.identity);
-      this.#send(out, to, concat(u8(ENVELOPE), bytes));
+      this.#send(out, to, await this.#seal(this.#header(this.#round, to), body, peer.channel!));
     }
+  }
+
+  async #seal(header: Header, body: Body, channel: Channel): Promise<Uint8Array> {
+    const { identity, crypto } = this.#options;
+    return concat(u8(ENVELOPE), await sealEnvelope(header, body, channel, identity, crypto));
   }
 
   #send(out: Out[], to: number, bytes: Uint8Array): void {

@@ -39,3 +39,10 @@ test('the part may be the scalar itself, or its negative, or half of it', () => 
     }
   }
 });
+
+test('refusing points does not use the library up', () => {
+  const group = openFastSecp256k1((length) => new Uint8Array(randomBytes(length)));
+  const offTheCurve = Uint8Array.of(2, ...new Uint8Array(31), 5);
+  for (let times = 0; times < 10_000; times++) assert.throws(() => group.decode(offTheCurve), { code: 'bad_encoding' });
+  assert.ok(group.equals(group.add(group.base(2n), group.base(3n)), group.base(5n)));
+});

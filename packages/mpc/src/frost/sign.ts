@@ -3,8 +3,6 @@
  * The two rounds of arithmetic are noble's; who signs what with which commitments is checked here, because noble leaves
  * that to its caller. A nonce pair belongs to one session, is made in it, and is gone after it.
  */
-import { ed25519_FROST } from '@noble/curves/ed25519.js';
-import { schnorr_FROST } from '@noble/curves/secp256k1.js';
 import { concat, Reader, u8, u32be, u64be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
@@ -13,6 +11,7 @@ import { type KeyShare, publicShareOf } from '../key-share.ts';
 import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
+import { type Frost, frostOf } from './suites.ts';
 import { taprootOutput } from './taproot.ts';
 
 export interface SchnorrSignature {
@@ -89,7 +88,7 @@ export class FrostSigning implements Machine<SchnorrSignature> {
   readonly #group: Group;
   readonly #context: SessionContext;
   readonly #adjusted: Adjusted;
-  readonly #frost: typeof ed25519_FROST;
+  readonly #frost: Frost;
   readonly #signers: readonly number[];
   readonly #secret: { identifier: string; signingShare: Uint8Array };
   readonly #public: {
@@ -107,8 +106,7 @@ export class FrostSigning implements Machine<SchnorrSignature> {
     this.#context = context;
     this.#adjusted = adjusted;
     const { share } = options;
-    const frost = share.suite === 'eddsa-ed25519' ? ed25519_FROST : schnorr_FROST;
-    this.#frost = frost;
+    this.#frost = frostOf(share.suite);
     this.#signers = [context.me, ...context.peers].sort((a, b) => a - b);
     this.#secret = {
       identifier: this.#name(context.me),
@@ -117,12 +115,7 @@ export class FrostSigning implements Machine<SchnorrSignature> {
     this.#public = {
       signers: { min: share.threshold, max: share.parties.length },
       commitments: [group.encode(adjusted.point)],
-      verifyingShares: Object.fromEntries(
-        this.#signers.map((index) => [
-          this.#name(index),
-          group.encode(adjusted.publicShare(group.decode(publicShareOf(share, index)))),
-        ]),
-      ),
+      verifyingShares: this.#verifyingShares(),
     };
     // Not noble's `commit`: its nonces are hedged with the share through copies of it that stay in memory. The session's
     // randomness is hedged with the share already, and these are uniform scalars all the same.
@@ -165,16 +158,29 @@ export class FrostSigning implements Machine<SchnorrSignature> {
             reader.take(this.#group.pointBytes).slice(),
           ] as const;
           reader.end();
-          for (const point of points) this.#group.decode(point);
           return points;
         });
         this.#commitments.set(from, { identifier: this.#name(from), hiding, binding });
       }
-      const own = this.#frost.signShare(this.#secret, this.#public, nonces, this.#list(), this.#options.message);
+      const own = this.#signShare(nonces);
       this.#parts[this.#secret.identifier] = own;
       return { kind: 'send', before: this.#options.beforeRelease, broadcast: own };
     } finally {
       wipe(nonces.hiding, nonces.binding, this.#secret.signingShare); // also when signShare throws: noble wipes only on success
+    }
+  }
+
+  /** It decodes every point; when it refuses one, we do it again to say whose. */
+  #signShare(nonces: { hiding: Uint8Array; binding: Uint8Array }): Uint8Array {
+    try {
+      return this.#frost.signShare(this.#secret, this.#public, nonces, this.#list(), this.#options.message);
+    } catch (error) {
+      for (const index of this.#signers)
+        blaming(index, () => {
+          const { hiding, binding } = this.#commitments.get(index)!;
+          for (const point of [hiding, binding]) this.#group.decode(point);
+        });
+      throw error;
     }
   }
 
@@ -202,6 +208,18 @@ export class FrostSigning implements Machine<SchnorrSignature> {
     return this.#signers.map((index) => this.#commitments.get(index)!);
   }
 
+  /** Computed when they are read: for Ed25519 that is only to find out who cheated. */
+  #verifyingShares(): Record<string, Uint8Array> {
+    const group = this.#group;
+    const shares: Record<string, Uint8Array> = {};
+    for (const index of this.#signers) {
+      const get = () =>
+        group.encode(this.#adjusted.publicShare(group.decode(publicShareOf(this.#options.share, index))));
+      Object.defineProperty(shares, this.#name(index), { enumerable: true, get });
+    }
+    return shares;
+  }
+
   #name(index: number): string {
     return this.#frost.Identifier.fromNumber(index);
   }
@@ -210,10 +228,10 @@ export class FrostSigning implements Machine<SchnorrSignature> {
 /** Derivation, and for Taproot the even-y rule and the tweak of BIP341, as maps of shares: they change the constant term. */
 function adjust({ share, path, taproot }: FrostSignOptions, group: Group): Adjusted {
   const { order } = group;
-  const { publicKey, tau } = derive(group, share.publicKey, share.chainCode, path);
+  const { publicKey, point: child, tau } = derive(group, share.publicKey, share.chainCode, path);
   const derived: Adjusted = {
     publicKey,
-    point: group.decode(publicKey),
+    point: child,
     share: (secret) => mod(secret + tau, order),
     publicShare: (point) => group.add(point, group.base(tau)),
   };

@@ -4,7 +4,6 @@
  * with the key that her bit of Delta chose. Nobody may know a discrete logarithm of a point that was hashed, or Alice would
  * have both keys: hence RFC 9380, and never a hash times the generator. All of it is used up by `finish`.
  */
-import { secp256k1_hasher } from '@noble/curves/secp256k1.js';
 import { concat, Reader, toInteger, u8, wipe } from '../bytes.ts';
 import { MpcError } from '../errors.ts';
 import type { Group, Point } from '../group.ts';
@@ -13,6 +12,7 @@ import { type RandomBytes, randomScalar } from '../random.ts';
 import { tags } from '../tags.ts';
 import { maskOf, toWords } from './bits.ts';
 import { type AliceSeeds, BASE_OTS, type BobSeeds } from './extension.ts';
+import { hashToPoints } from './hash-to-curve.ts';
 import { storeScalar } from './scalars.ts';
 
 /** Y. */
@@ -49,9 +49,10 @@ export class BaseOtSender {
         received.push({ bytes, point: group.decode(bytes) });
       }
       reader.end();
+      const asked = received.map((_, k) => ({ i: k >>> 1, choice: k & 1, other: received[k ^ 1]!.bytes }));
+      const hashed = hashAll(group, this.#otid, asked);
       const brackets = received.map(({ point }, k) => {
-        const other = received[k ^ 1]!;
-        const bracket = group.add(point, hashToPoint(group, this.#otid, k >>> 1, k & 1, other.bytes));
+        const bracket = group.add(point, hashed[k]!);
         if (group.isIdentity(bracket)) throw reader.malformed('a point cancels its hash');
         return bracket;
       });
@@ -88,13 +89,17 @@ export class BaseOtReceiver {
     const exponents = new Uint8Array(BASE_OTS * 32);
     const exponentsView = new DataView(exponents.buffer);
     const message = new Uint8Array(BASE_OT_RECEIVER_BYTES);
+    const asked: Asked[] = [];
+    for (let i = 0; i < BASE_OTS; i++) {
+      const w = randomScalar(random, `base OT: w ${i}`, group.order);
+      asked.push({ i, choice: maskOf(choices, i) & 1, other: group.encode(group.base(w)) });
+    }
+    const hashed = hashAll(group, otid, asked);
     for (let i = 0; i < BASE_OTS; i++) {
       const mask = maskOf(choices, i);
       const b = randomScalar(random, `base OT: b ${i}`, group.order);
-      const w = randomScalar(random, `base OT: w ${i}`, group.order);
-      const v = group.encode(group.base(w));
-      const hashed = hashToPoint(group, otid, i, mask & 1, v);
-      const u = group.encode(group.add(group.base(b), group.negate(hashed)));
+      const v = asked[i]!.other;
+      const u = group.encode(group.add(group.base(b), group.negate(hashed[i]!)));
       // The same steps for either choice; only the masks know which of the two comes first.
       for (let k = 0; k < 33; k++) {
         const swapped = (u[k]! ^ v[k]!) & mask;
@@ -142,12 +147,18 @@ export class BaseOtReceiver {
   }
 }
 
-/** secp256k1_XMD:SHA-256_SSWU_RO_ of the choice and the point that stands at the other one. */
-function hashToPoint(group: Group, otid: Uint8Array, i: number, choice: number, other: Uint8Array): Point {
-  const message = concat(otid, u8(i), u8(choice), other);
-  const point = secp256k1_hasher.hashToCurve(message, { DST: `kedge/v1/${tags.baseOtPoint}` });
-  wipe(message);
-  return group.decode(point.toBytes());
+interface Asked {
+  readonly i: number;
+  readonly choice: number;
+  /** The point that stands at the other choice. */
+  readonly other: Uint8Array;
+}
+
+function hashAll(group: Group, otid: Uint8Array, asked: readonly Asked[]): Point[] {
+  const messages = asked.map(({ i, choice, other }) => concat(otid, u8(i), u8(choice), other));
+  const points = hashToPoints(group, messages, `kedge/v1/${tags.baseOtPoint}`);
+  wipe(...messages);
+  return points;
 }
 
 function putKey(

@@ -22,7 +22,7 @@ export async function dealWallet(options: WalletOptions): Promise<Holder[]> {
     suites = ['ecdsa-secp256k1'],
     indices = Array.from({ length: count }, (_, at) => at + 1),
   } = options;
-  const devices = await createDevices(count);
+  const devices = options.devices ?? (await createDevices(count));
   const [groupId, sharingId, chainCode, confirmation] = [bytes(16), bytes(16), bytes(32), bytes(32)];
   const zeroSeeds = new Map<string, Uint8Array>();
   const zeroSeed = (a: number, b: number) => {

@@ -107,10 +107,10 @@ export interface Device {
   readonly sharings: MemorySharings;
 }
 
-export async function createDevice(entropy: Entropy = osEntropy()): Promise<Device> {
+export async function createDevice(entropy: Entropy = osEntropy(), identity?: IdentityKey): Promise<Device> {
   const pair = (await subtle.generateKey('Ed25519', false, ['sign', 'verify'])) as CryptoKeyPair;
   return {
-    identity: await webIdentity(subtle, pair),
+    identity: identity ?? (await webIdentity(subtle, pair)),
     entropy,
     journal: new MemoryJournal(),
     pairs: new MemoryPairs(),
@@ -135,6 +135,8 @@ export interface Seat<R> {
   readonly address: number;
   readonly device: Device;
   readonly protocol: Protocol<R>;
+  /** WebCrypto by default. */
+  readonly crypto?: EnvelopeCrypto;
 }
 
 export type Tamper = (message: Out & { readonly from: number }) => readonly Uint8Array[];
@@ -146,12 +148,12 @@ export interface Played<R> {
   readonly traffic: readonly (Out & { readonly from: number })[];
 }
 
-export const openSeat = <R>({ address, device, protocol }: Seat<R>): Session<R> =>
+export const openSeat = <R>({ address, device, protocol, crypto = testCrypto }: Seat<R>): Session<R> =>
   new Session({
     protocol,
     me: address,
     identity: device.identity,
-    crypto: testCrypto,
+    crypto,
     entropy: device.entropy,
     journal: device.journal,
   });

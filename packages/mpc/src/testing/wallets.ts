@@ -34,6 +34,8 @@ export interface WalletOptions {
   readonly suites?: readonly SuiteName[];
   readonly arithmetic?: Arithmetic;
   readonly indices?: readonly number[];
+  /** As many as `count`; new ones by default. */
+  readonly devices?: readonly Device[];
 }
 
 export function keygenSeats(
@@ -56,7 +58,7 @@ export function keygenSeats(
 }
 
 export async function createWallet(options: WalletOptions): Promise<Holder[]> {
-  const devices = await createDevices(options.count);
+  const devices = options.devices ?? (await createDevices(options.count));
   return results(await play(keygenSeats(devices, options))).map((result, at) => holderOf(devices[at]!, result));
 }
 
