@@ -104,6 +104,7 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
   readonly #nonceCommitment: Uint8Array;
   /** r_i, φ_i and λ_i(s_i + τ) + ζ_i: gone with `dispose`. */
   #secrets: { nonce: bigint; mask: bigint; key: bigint } | null;
+  #keyPoint: Point;
   #keyCommitment: Uint8Array = EMPTY;
   #nonceSum: Point;
   #ownParts: readonly [bigint, bigint] = [0n, 0n];
@@ -132,8 +133,9 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
       this.#peers.set(peer, { index: peer, setup, multiplier, commitment: EMPTY, shares: [0n, 0n] });
     }
     const nonce = random.scalar('sign: nonce', group.order);
-    this.#nonceBytes = group.encode(group.base(nonce));
-    this.#nonceSum = group.decode(this.#nonceBytes);
+    this.#keyPoint = group.identity;
+    this.#nonceSum = group.base(nonce);
+    this.#nonceBytes = group.encode(this.#nonceSum);
     this.#salt = random.bytes('sign: salt', 32);
     this.#nonceCommitment = this.#commit(me, this.#nonceBytes, this.#salt);
     this.#secrets = {
@@ -173,7 +175,8 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
   #answer(inbox: Inbox): Step<EcdsaSignature> {
     const group = this.#group;
     const { nonce, mask, key } = this.#secrets!;
-    this.#keyCommitment = group.encode(group.base(key));
+    this.#keyPoint = group.base(key);
+    this.#keyCommitment = group.encode(this.#keyPoint);
     const pairwise = new Map<number, Uint8Array>();
     for (const [from, { broadcast, pairwise: extension }] of inbox) {
       const peer = this.#peers.get(from)!;
@@ -229,7 +232,7 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     let psiSum = mask;
     let crossNonce = 0n;
     let crossKey = 0n;
-    let keySum = group.decode(this.#keyCommitment);
+    let keySum = this.#keyPoint;
     for (const { from, R, pk, gammaU, gammaV, psi, correction } of read) {
       const peer = this.#peers.get(from)!;
       const [du, dv] = blaming(from, () => peer.multiplier.finish(correction));

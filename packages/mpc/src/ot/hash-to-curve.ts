@@ -34,6 +34,8 @@ export function hashToPoints(group: Group, messages: readonly Uint8Array[], doma
 }
 
 const p = secp256k1.Point.Fp.ORDER;
+const LOW = (1n << 256n) - 1n;
+const FOLD = (1n << 256n) - p;
 
 /** §8.7: the curve E' with a map onto secp256k1, and the Z for which Z·u² never is a square unless u is 0. */
 const A = 0x3f8731abdd661adca08a5558f0f5d272e953d363cb6f0e5d405447c01a444533n;
@@ -121,7 +123,12 @@ function powerOfThreeQuarters(x: bigint): bigint {
   return (squared((squared(high, 5) * x) % p, 3) * x2) % p;
 }
 
+/** 2^256 is 2^32 + 977 modulo p, so what stands above it is folded in twice, which is quicker than to divide. */
 function squared(x: bigint, times: number): bigint {
-  for (let k = 0; k < times; k++) x = (x * x) % p;
-  return x;
+  for (let k = 0; k < times; k++) {
+    const square = x * x;
+    const folded = (square >> 256n) * FOLD + (square & LOW);
+    x = (folded >> 256n) * FOLD + (folded & LOW);
+  }
+  return x % p;
 }
