@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [name …] [--json] [--million] [--peer folder]`: answers the questions of docs/operations.md about speed, each against
- * a limit measured in the same run. A new question is one file that exports a `Question`, and a line below.
+ * `npm run bench -- [name …] [--json] [--million] [--peer folder]`: answers the questions of docs/operations.md about speed,
+ * each against a limit measured in the same run. A new question is one file that exports a `Question`, and a line below.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -110,7 +110,7 @@ const limits: Readonly<Record<string, number>> = {
   'multiplications of the base point': 5,
   'multiplications by a secret': 1,
   'multiplications by a public scalar': 2,
-  'points decoded': 8,
+  'points decoded': 5,
   'compressions of our SHA-256': 7_300,
 };
 
