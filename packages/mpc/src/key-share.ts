@@ -51,7 +51,7 @@ export interface KeyShare extends PublicShare {
 
 /** The OT set-up with one peer, in both roles. Secret. */
 export interface OtSetup {
-  /** The session that made it, 32 bytes. */
+  /** 32 bytes; no other pair has it. */
   readonly id: Uint8Array;
   readonly own: number;
   readonly peer: number;

@@ -20,6 +20,7 @@ import {
   results,
   type Seat,
   type Tamper,
+  testCrypto,
 } from './testing/devices.ts';
 import { ecdsaSeats, frostSeats, type Holder } from './testing/wallets.ts';
 
@@ -92,6 +93,24 @@ describe('the relay', () => {
     assert.ok([...played.outcomes.values()].every((outcome) => outcome.status !== 'done'));
     for (const error of abortsOf(played)) assert.equal(error.failure, 'retry');
     for (const { device } of holders) for (const row of device.pairs.rows.values()) assert.equal(row.status, 'active');
+  });
+
+  test('a participant whose ephemeral key is no key is named, and kills nobody', async () => {
+    const [a, b, c] = await deal(3, 3);
+    const seats = ecdsaSeats([a!, b!, c!], { digest });
+    const crypto = {
+      ...testCrypto,
+      createAgreement: async () => ({ publicKey: new Uint8Array(32), agree: async () => new Uint8Array(32).fill(1) }),
+    };
+    const sessions = new Map(seats.map((seat) => [seat.address, openSeat(seat)]));
+    const { identity, entropy, journal } = c!.device;
+    sessions.set(3, new Session({ protocol: seats[2]!.protocol, me: 3, identity, crypto, entropy, journal }));
+    const played = await converse(sessions);
+    for (const address of [1, 2]) {
+      const outcome = played.outcomes.get(address)!;
+      assert.ok(outcome.status === 'aborted');
+      assert.deepEqual([outcome.error.failure, outcome.error.culprits], ['peer_fault', [3]]);
+    }
   });
 
   test('messages in any order, and twice, change nothing', async () => {

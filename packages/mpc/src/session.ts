@@ -210,7 +210,7 @@ export class Session<R> {
     out.length = 0; // what was computed before the failure stays here
     this.#outcome = { status: 'aborted', error };
     for (const [to, { channel }] of this.#peers) {
-      if (!channel) continue;
+      if (!channel || !this.#sid) continue; // another peer's key was no key
       const header = this.#header(ABORT_ROUND, to);
       const body = { echo: this.#transcript, broadcast: EMPTY, pairwise: EMPTY };
       out.push({ to, bytes: await this.#seal(header, body, channel) });

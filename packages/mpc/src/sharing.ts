@@ -12,7 +12,7 @@ import { mod, type Point } from './group.ts';
 import { list, taggedHash } from './hash.ts';
 import { type KeyShare, keyIdOf, type OtSetup, type PublicShare, wipeKeyShare, wipeOtSetup } from './key-share.ts';
 import { decodeNotice, encodeNotice, type Notice, signNotice, verifyNotice } from './notice.ts';
-import { PairSetup } from './ot/setup.ts';
+import { PairSetup, setupId } from './ot/setup.ts';
 import { deviceFingerprint } from './participant.ts';
 import type { Inbox, Machine, SessionContext, Step } from './protocol.ts';
 import { proofBytes } from './schnorr-proof.ts';
@@ -216,7 +216,7 @@ export class SharingMachine implements Machine<SharingResult> {
         const zero = this.#context.random.bytes(`zero seed ${receiver.index}`, ZERO_BYTES);
         const setup = new PairSetup({
           group: ecdsa.plan.suite.group,
-          id: ecdsa.sid,
+          id: setupId(ecdsa.sid, this.#own.index, receiver.index),
           own: this.#own.index,
           peer: receiver.index,
           random: this.#context.random,

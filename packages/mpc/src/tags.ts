@@ -34,6 +34,7 @@ export const tags = {
   notice: 'notice',
   /** The first half of the prefix of the oracles in `ot/extension.ts`, not a tag of `taggedHash`. */
   otOracles: 'ote',
+  otPair: 'ot/pair',
   otSelfTest: 'ot/selftest',
   otRenewConfirm: 'ot/renew',
   otSetup: 'ot/setup',

@@ -1,7 +1,7 @@
 /** What a peer, a relay or a crash can do to an ECDSA signature, under the names of docs/mpc.md. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { concat, u8 } from '../bytes.ts';
+import { concat, toHex, u8 } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import type { FailureClass, MpcError, MpcErrorCode } from '../errors.ts';
 import { openFastSecp256k1 } from '../fast/index.ts';
@@ -12,7 +12,14 @@ import { tags } from '../tags.ts';
 import { dealSetup, dealWallet } from '../testing/dealer.ts';
 import { deviating, tampered } from '../testing/deviate.ts';
 import { type Device, MemoryJournal, type Played, play, results, type Seat } from '../testing/devices.ts';
-import { ecdsaSeats, fastArithmetic, type Holder, type SignOptions, signersOf } from '../testing/wallets.ts';
+import {
+  createWallet,
+  ecdsaSeats,
+  fastArithmetic,
+  type Holder,
+  type SignOptions,
+  signersOf,
+} from '../testing/wallets.ts';
 import { type EcdsaSignature, EcdsaSigning, signEcdsa } from './sign.ts';
 
 const group = fastArithmetic.secp256k1;
@@ -256,6 +263,21 @@ describe('T-ABT-1 after each class of failure, exactly the state that it leads t
     expect(error, 'poison', 'check_failed', [3]);
     assert.deepEqual(poisonOf(holders[0]!), ['active', 'poisoned']);
     assert.deepEqual(poisonOf(holders[1]!), ['active', 'active']);
+  });
+
+  test('three signers out of a real keygen: who cheats one pair does not poison the pair with the third', async () => {
+    const holders = await createWallet({ threshold: 3, count: 3 });
+    const ids = new Set(holders.flatMap(({ setups }) => [...setups.values()].flat().map(({ id }) => toHex(id))));
+    assert.equal(ids.size, 3, 'every pair has a set-up of its own name');
+    const { error } = await attack(holders, (round, step) =>
+      round === 1 ? tampered(step, { pairwise: (bytes) => bytes.fill(bytes[0]! ^ 1, 0, 1) }) : step,
+    );
+    expect(error, 'poison', 'check_failed', [3]);
+    const statuses = [2, 3].map((peer) => {
+      const { id } = holders[0]!.setups.get(peer)![0]!;
+      return holders[0]!.device.pairs.rows.get(toHex(id))!.status;
+    });
+    assert.deepEqual(statuses, ['active', 'poisoned']);
   });
 
   test('faults are counted: three a day of one peer, three without a name, four set-ups a day and 32 in a life', () => {

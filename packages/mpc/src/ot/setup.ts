@@ -15,12 +15,17 @@ import { type AliceSeeds, type BobSeeds, Multiplier, type MultiplySession, multi
 
 export interface PairSetupOptions {
   readonly group: Group;
-  /** The session that makes it: 32 bytes, and the set-up's id from then on. */
+  /** 32 bytes, of this pair alone: the id of the session that makes it, or `setupId` where the session makes several. */
   readonly id: Uint8Array;
   /** Indices in the sharing that the set-up belongs to. */
   readonly own: number;
   readonly peer: number;
   readonly random: SessionRandom;
+}
+
+/** Of one pair in a session that makes many set-ups: poison is kept by id, and must not reach the other pairs. */
+export function setupId(sid: Uint8Array, a: number, b: number): Uint8Array {
+  return taggedHash(tags.otPair, sid, u8(Math.min(a, b)), u8(Math.max(a, b)));
 }
 
 /** otid: the id of one direction of a set-up. `bob` and `alice` are indices. */
