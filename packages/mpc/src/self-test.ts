@@ -45,6 +45,11 @@ export function isProven(sharing: Tested, signatures: readonly SelfTestSignature
   );
 }
 
+/** Whether it is one of the signatures that prove this sharing. */
+export function isSelfTest(sharing: Tested, test: SelfTestSignature): boolean {
+  return selfTests(sharing).some(({ digest }) => equalBytes(digest, test.digest)) && verifies(sharing, test);
+}
+
 function verifies({ suite, publicKey }: Tested, { digest, signature }: SelfTestSignature): boolean {
   try {
     if (suite === 'eddsa-ed25519') return ed25519.verify(signature, digest, publicKey);

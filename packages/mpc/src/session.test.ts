@@ -185,6 +185,45 @@ describe('the relay', () => {
 });
 
 describe('the state of a session', () => {
+  test('one that is disposed of while it works ends in order, and nothing leaves it, not even on request', async () => {
+    const [a, b] = await deal(2, 2);
+    for (const moment of ['before the release', 'in the middle of sealing']) {
+      const seats = [
+        frostSeats([a!, b!], { suite: 'eddsa-ed25519', message: digest, beforeRelease: async () => atRelease() })[0]!,
+        frost([a!, b!])[1]!,
+      ];
+      const atRelease = () => {
+        released = true;
+        if (moment === 'before the release') session.dispose();
+      };
+      let released = false;
+      const { identity, entropy, journal } = a!.device;
+      const sign = async (data: Uint8Array) => {
+        const signature = await identity.sign(data);
+        if (released) session.dispose();
+        return signature;
+      };
+      const session: Session<unknown> = new Session<unknown>({
+        protocol: seats[0]!.protocol,
+        me: 1,
+        identity: { ...identity, sign },
+        crypto: testCrypto,
+        entropy,
+        journal,
+      });
+      const sessions = new Map<number, Session<unknown>>([
+        [1, session],
+        [2, openSeat(seats[1]!)],
+      ]);
+      const played = await converse(sessions);
+      assert.equal(released, true);
+      const outcome = played.outcomes.get(1)!;
+      assert.equal(outcome.status === 'aborted' && outcome.error.code, 'session_over', moment);
+      assert.notEqual(played.outcomes.get(2)!.status, 'done', moment);
+      assert.deepEqual(session.resend(), [], moment);
+    }
+  });
+
   test('T-RBK-1 it can not be copied, and no round runs twice', async () => {
     const [a, b] = await deal(2, 2);
     const seats = ecdsaSeats([a!, b!], { digest });

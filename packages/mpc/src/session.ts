@@ -170,7 +170,7 @@ export class Session<R> {
     return this.#inTurn(() => Promise.reject(new MpcError('session_over', reason)));
   }
 
-  /** Wipes what is left. Every session ends with it. */
+  /** Wipes what is left, and lets nothing more out, also while it is at work. Every session ends with it. */
   dispose(): void {
     this.#machine?.dispose();
     this.#machine = null;
@@ -184,6 +184,7 @@ export class Session<R> {
     }
     if (this.#outcome.status === 'running')
       this.#outcome = { status: 'aborted', error: new MpcError('session_over', 'The session was disposed of.') };
+    if (this.#outcome.status === 'aborted') this.#sent = [];
   }
 
   #inTurn(work: (out: Out[]) => Promise<void>): Promise<Handled<R>> {
@@ -192,7 +193,9 @@ export class Session<R> {
       if (this.#outcome.status !== 'running') return { out, outcome: this.#outcome };
       try {
         await work(out);
+        if (this.#isAborted()) return this.#givenUp();
       } catch (error) {
+        if (this.#isAborted()) return this.#givenUp();
         if (!(error instanceof MpcError)) {
           this.dispose();
           throw error;
@@ -206,16 +209,29 @@ export class Session<R> {
     return turn;
   }
 
+  #isAborted(): boolean {
+    return this.#outcome.status === 'aborted';
+  }
+
+  /** It was disposed of while it worked: what it made or stumbled over since then is of no use to anybody. */
+  #givenUp(): Handled<R> {
+    this.dispose();
+    return { out: [], outcome: this.#outcome };
+  }
+
   async #abort(error: MpcError, out: Out[]): Promise<void> {
     out.length = 0; // what was computed before the failure stays here
     this.#outcome = { status: 'aborted', error };
-    for (const [to, { channel }] of this.#peers) {
-      if (!channel || !this.#sid) continue; // another peer's key was no key
-      const header = this.#header(ABORT_ROUND, to);
-      const body = { echo: this.#transcript, broadcast: EMPTY, pairwise: EMPTY };
-      out.push({ to, bytes: await this.#seal(header, body, channel) });
+    try {
+      for (const [to, { channel }] of this.#peers) {
+        if (!channel || !this.#sid) continue; // another peer's key was no key
+        const header = this.#header(ABORT_ROUND, to);
+        const body = { echo: this.#transcript, broadcast: EMPTY, pairwise: EMPTY };
+        out.push({ to, bytes: await this.#seal(header, body, channel) });
+      }
+    } finally {
+      this.dispose();
     }
-    this.dispose();
   }
 
   async #receiveHello(bytes: Uint8Array): Promise<void> {

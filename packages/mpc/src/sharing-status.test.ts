@@ -5,8 +5,20 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { describe, test } from 'node:test';
+import type { PublicShare } from './key-share.ts';
 import { keygen } from './keygen.ts';
-import { isConfirmed, isTested, mayErase, maySign, reinstate } from './sharing-status.ts';
+import { signNotice } from './notice.ts';
+import { type SelfTest, selfTests } from './self-test.ts';
+import {
+  isConfirmed,
+  isTested,
+  learn,
+  mayErase,
+  maySign,
+  reinstate,
+  type SharingState,
+  settle,
+} from './sharing-status.ts';
 import { createDevices, groupOf, play, results } from './testing/devices.ts';
 import { assertSpendable, faults, nameOf, reshareWorld, runWith, survives } from './testing/faults.ts';
 import { Keeper, talk } from './testing/keeper.ts';
@@ -130,6 +142,83 @@ describe('resharing', () => {
     assert.equal(mayErase(old, heard(2), { backupProven: true }), false);
     assert.equal(mayErase(old, heard(2), { backupProven: true, decision: { human: true } }), false, 't + 1 is 3 here');
     assert.equal(mayErase(old, heard(3), { backupProven: true, decision: { human: true } }), true);
+  });
+});
+
+describe('what a hostile party says about a sharing', () => {
+  const zeros = new Uint8Array(32);
+
+  /** A resharing that everybody confirmed and nobody heard of yet, as the first old holder has it. */
+  async function afterReshare() {
+    const world = await reshareWorld();
+    await world.run(null);
+    const [first] = world.keepers;
+    const next = first!.states.find(({ supersedes }) => supersedes.length > 0)!;
+    const bare: SharingState = { ...next, status: 'pending', notices: [], selfTests: [] };
+    return { ...world, first: first!, next, bare, old: first!.find(world.old)! };
+  }
+
+  test('a confirmation of something else, sent first, does not keep the true one out', async () => {
+    const { next, bare, keepers } = await afterReshare();
+    const { sharingId } = next.record;
+    const lie = await signNotice('confirm', sharingId, zeros, keepers[3]!.device.identity);
+    const heard = learn(learn(bare, { notices: [lie] }), { notices: next.notices });
+    assert.equal(isConfirmed(heard), true);
+  });
+
+  test('notices of strangers and signatures that prove nothing are not kept', async () => {
+    const { bare } = await afterReshare();
+    const { sharingId } = bare.record;
+    const strangers = await createDevices(3);
+    const notices = await Promise.all(
+      strangers.map(({ identity }) => signNotice('active', sharingId, zeros, identity)),
+    );
+    const [{ digest }] = selfTests(bare.record.roots[0]!) as [SelfTest];
+    const false64 = Array.from({ length: 5 }, (_, at) => new Uint8Array(64).fill(at));
+    const tests = false64.flatMap((signature) => [
+      { digest, signature },
+      { digest: signature.slice(32), signature },
+    ]);
+    const heard = learn(bare, { notices, selfTests: tests });
+    assert.deepEqual([heard.notices.length, heard.selfTests.length], [0, 0]);
+  });
+
+  test('a sharing retires only sharings of the same keys, and of no more keys than it has', async () => {
+    const { first, keepers } = await afterReshare();
+    await talk(keepers.filter((_, at) => at !== 2));
+    const next = first.states.find(({ supersedes }) => supersedes.length > 0)!;
+    const old: SharingState = { ...first.states[0]!, status: 'active' };
+    const [root] = old.record.roots;
+    const named = (roots: readonly PublicShare[]): SharingState => ({ ...old, record: { ...old.record, roots } });
+    const other = { ...root!, keyId: zeros };
+    const statusOf = (victim: SharingState) => settle([victim, next])[0]!.status;
+    assert.equal(statusOf(old), 'superseding');
+    assert.equal(statusOf(named([other])), 'active', 'the share of another wallet');
+    assert.equal(statusOf(named([root!, other])), 'active', 'a root that was not dealt again');
+    const victim: SharingState = { ...named([root!, other]), status: 'superseding' };
+    assert.equal(mayErase(victim, [victim, next], { backupProven: true }), false);
+  });
+
+  test('a share that a human brought back is retired by the next resharing all the same', async () => {
+    const { first, keepers } = await afterReshare();
+    await talk(keepers.filter((_, at) => at !== 2));
+    const next = first.states.find(({ supersedes }) => supersedes.length > 0)!;
+    const old = first.states[0]!;
+    assert.equal(old.status, 'superseding');
+    const off = await signNotice('abort', next.record.sharingId, zeros, keepers[3]!.device.identity);
+    const calledOff = learn(next, { notices: [off] });
+    const back = reinstate(old, [old, calledOff], { human: true });
+    assert.equal(settle([back, calledOff])[0]!.status, 'active');
+    const later: SharingState = {
+      ...next,
+      record: { ...next.record, sharingId: new Uint8Array(16).fill(7) },
+      supersedes: [old.record.sharingId, next.record.sharingId],
+    };
+    const settled = settle([back, calledOff, later]);
+    assert.deepEqual(
+      settled.map(({ status }) => status),
+      ['superseding', 'superseding', 'active'],
+    );
   });
 });
 

@@ -7,7 +7,7 @@
 import { equalBytes } from './bytes.ts';
 import { badInput, MpcError } from './errors.ts';
 import type { Notice } from './notice.ts';
-import { isProven, type SelfTestSignature } from './self-test.ts';
+import { isProven, isSelfTest, type SelfTestSignature } from './self-test.ts';
 import type { SharingRecord } from './sharing.ts';
 
 export interface SharingState {
@@ -24,8 +24,8 @@ export interface SharingState {
   readonly confirmed: boolean;
   /** We signed ABORT, which is final for us. */
   readonly aborted: boolean;
-  /** It was superseded, and a human brought it back: a sharing that supersedes it has no effect any more. */
-  readonly reinstated: boolean;
+  /** Ids of the sharings that superseded it when a human brought it back: those have no effect on it any more. */
+  readonly reinstated: readonly Uint8Array[];
   /** Of others and ourselves, verified before they come here. */
   readonly notices: readonly Notice[];
   readonly selfTests: readonly SelfTestSignature[];
@@ -36,29 +36,33 @@ export interface Decision {
   readonly human: true;
 }
 
-/** Adds what arrived, in whatever order and from whomever. `notice` is verified; one by a stranger changes nothing. */
+/**
+ * Adds what arrived, in whatever order and from whomever. Each notice is verified; one by a stranger is not kept, nor is a
+ * confirmation of something else, which would keep the true one out. Self-tests are verified here, and one of each is kept.
+ */
 export function learn(
   state: SharingState,
   news: { notices?: readonly Notice[]; selfTests?: readonly SelfTestSignature[] },
 ): SharingState {
   const { notices = [], selfTests = [] } = news;
+  const { sharingId, digest, receivers, roots } = state.record;
+  const members = [...receivers.map(({ identityKey }) => identityKey), ...state.dealers];
   const added: Notice[] = [];
   for (const notice of notices) {
     const isKnown = [...state.notices, ...added].some(
       ({ kind, identityKey }) => kind === notice.kind && equalBytes(identityKey, notice.identityKey),
     );
-    if (!isKnown && equalBytes(notice.sharingId, state.record.sharingId)) added.push(notice);
+    const isOfUs =
+      members.some((key) => equalBytes(key, notice.identityKey)) && equalBytes(notice.sharingId, sharingId);
+    const isTrue = notice.kind !== 'confirm' || equalBytes(notice.digest, digest);
+    if (!isKnown && isOfUs && isTrue) added.push(notice);
   }
-  return {
-    ...state,
-    notices: [...state.notices, ...added],
-    selfTests: [...state.selfTests, ...selfTests.filter((test) => isNew(state.selfTests, test))],
-  };
-}
-
-/** A signature over the same digest is enough: which one of them it is does not matter. A false one is outlived by a true one. */
-function isNew(known: readonly SelfTestSignature[], { digest, signature }: SelfTestSignature): boolean {
-  return !known.some((each) => equalBytes(each.digest, digest) && equalBytes(each.signature, signature));
+  const proofs = [...state.selfTests];
+  for (const test of selfTests) {
+    const isKnown = proofs.some((each) => equalBytes(each.digest, test.digest));
+    if (!isKnown && roots.some((root) => isSelfTest(root, test))) proofs.push(test);
+  }
+  return { ...state, notices: [...state.notices, ...added], selfTests: proofs };
 }
 
 /** Every receiver confirmed this very sharing. */
@@ -96,11 +100,23 @@ export function settle(states: readonly SharingState[]): SharingState[] {
     if (state.role === 'reshare' && state.holder && !isTested(state)) return state;
     return { ...state, status: 'active' };
   });
-  const retired = settled.filter(({ status }) => status === 'active').flatMap(({ supersedes }) => supersedes);
+  const inForce = settled.filter(({ status }) => status === 'active');
   return settled.map((state) =>
-    state.status === 'active' && !state.reinstated && retired.some((id) => equalBytes(id, state.record.sharingId))
+    state.status === 'active' && inForce.some((next) => retires(next, state))
       ? { ...state, status: 'superseding' }
       : state,
+  );
+}
+
+/**
+ * Whether `next` takes the place of `state`: by name, and with all of its keys. A name alone could be that of another
+ * wallet's sharing, or of one with roots that were not dealt again.
+ */
+function retires(next: SharingState, { record, reinstated }: SharingState): boolean {
+  return (
+    next.supersedes.some((id) => equalBytes(id, record.sharingId)) &&
+    !reinstated.some((id) => equalBytes(id, next.record.sharingId)) &&
+    record.roots.every(({ keyId }) => next.record.roots.some((root) => equalBytes(root.keyId, keyId)))
   );
 }
 
@@ -150,7 +166,7 @@ export function mayErase(
   if (state.status !== 'superseding' || !backupProven) return false;
   return all.some((next) => {
     const isInForce = next.status === 'active' || next.status === 'superseding';
-    if (!isInForce || !next.supersedes.some((id) => equalBytes(id, state.record.sharingId))) return false;
+    if (!isInForce || !retires(next, state)) return false;
     const { receivers, roots } = next.record;
     const active = receivers.filter(({ identityKey }) =>
       next.notices.some((notice) => notice.kind === 'active' && equalBytes(notice.identityKey, identityKey)),
@@ -170,19 +186,19 @@ export function erase(...[state, all, conditions]: Parameters<typeof mayErase>):
  * exit a group of two, one active and one aborted, would be stuck for ever.
  */
 export function reinstate(state: SharingState, all: readonly SharingState[], _: Decision): SharingState {
-  const calledOff = all.some(
-    (next) =>
-      next.supersedes.some((id) => equalBytes(id, state.record.sharingId)) &&
-      next.notices.some(
-        ({ kind, identityKey }) =>
-          kind === 'abort' && next.record.receivers.some((receiver) => equalBytes(receiver.identityKey, identityKey)),
-      ),
+  const successors = all.filter((next) => retires(next, state));
+  const calledOff = successors.some(({ notices, record: { receivers } }) =>
+    notices.some(
+      ({ kind, identityKey }) =>
+        kind === 'abort' && receivers.some((receiver) => equalBytes(receiver.identityKey, identityKey)),
+    ),
   );
   if (state.status !== 'superseding' || !calledOff)
     throw refused(
       'The old share comes back only while nobody has erased it and a new holder called the new sharing off.',
     );
-  return { ...state, status: 'active', reinstated: true };
+  const reinstated = [...state.reinstated, ...successors.map(({ record }) => record.sharingId)];
+  return { ...state, status: 'active', reinstated };
 }
 
 function refused(message: string): MpcError {
@@ -194,5 +210,5 @@ export function newSharing(
   start: Pick<SharingState, 'record' | 'role' | 'dealers' | 'supersedes' | 'holder' | 'confirmed'>,
 ): SharingState {
   if (start.dealers.length === 0) throw badInput('A sharing has dealers.');
-  return { ...start, status: 'pending', aborted: false, reinstated: false, notices: [], selfTests: [] };
+  return { ...start, status: 'pending', aborted: false, reinstated: [], notices: [], selfTests: [] };
 }

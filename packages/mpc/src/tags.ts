@@ -21,6 +21,7 @@ export const tags = {
   channelKey: 'p2p',
   deviceFingerprint: 'device/fingerprint',
   driveKey: 'bkp/drive',
+  driveNonce: 'bkp/nonce',
   envelope: 'env',
   gadget: 'rvole/gadget',
   groupId: 'group/id',

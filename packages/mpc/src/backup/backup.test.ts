@@ -336,6 +336,20 @@ describe('a device backup', () => {
     results(await play(frostSeats(wallet, { suite: 'eddsa-ed25519', message })));
   });
 
+  test('drive files of two roots under one backup key and passcode do not share a nonce', async () => {
+    const file = { backupId: new Uint8Array(16), deviceKey: new Uint8Array(33), serverKey: new Uint8Array(33) };
+    const sealed = [1, 2].map((root) =>
+      sealDriveFile(
+        { ...file, ctx: new Uint8Array(32).fill(root) },
+        new Uint8Array(32),
+        new Uint8Array(64),
+        testCrypto,
+      ),
+    );
+    const [first, second] = (await Promise.all(sealed)).map((bytes) => bytes.slice(-48, -16));
+    assert.notDeepEqual(first, second);
+  });
+
   test('the drive file opens with the passcode output it was sealed with, and says when it does not', async () => {
     const backup = await makeBackup();
     const { ctx } = backupContext(backup.onDevice, backup.subject);

@@ -7,6 +7,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { concat, Reader, u16be, utf8, wipe } from '../bytes.ts';
 import type { EnvelopeCrypto } from '../envelope-crypto.ts';
 import { MpcError } from '../errors.ts';
+import { taggedHash } from '../hash.ts';
 import { tags } from '../tags.ts';
 
 const MAGIC = utf8('MPCD');
@@ -21,7 +22,7 @@ export interface DriveFile {
   readonly serverKey: Uint8Array;
 }
 
-/** `passcodeOutput` is the result of the enclave's OPRF for the passcode, at least 32 bytes. One file per key: the nonce is fixed. */
+/** `passcodeOutput` is the result of the enclave's OPRF for the passcode, at least 32 bytes. */
 export async function sealDriveFile(
   file: DriveFile,
   decryptionShare: Uint8Array,
@@ -30,7 +31,7 @@ export async function sealDriveFile(
 ): Promise<Uint8Array> {
   const head = concat(MAGIC, u16be(VERSION), file.backupId, file.ctx, file.deviceKey, file.serverKey);
   const key = await keyOf(file.backupId, passcodeOutput, crypto);
-  return concat(head, await key.seal(new Uint8Array(12), head, decryptionShare));
+  return concat(head, await key.seal(nonceOf(head), head, decryptionShare));
 }
 
 /** Throws `bad_encoding` for something else than a drive file. */
@@ -51,10 +52,14 @@ export async function openDriveFile(
 ): Promise<Uint8Array> {
   const { backupId } = readDriveFile(bytes);
   const key = await keyOf(backupId, passcodeOutput, crypto);
-  const share = await key.open(new Uint8Array(12), bytes.slice(0, HEAD_BYTES), bytes.slice(HEAD_BYTES));
+  const head = bytes.slice(0, HEAD_BYTES);
+  const share = await key.open(nonceOf(head), head, bytes.slice(HEAD_BYTES));
   if (!share) throw new MpcError('wrong_key', 'The drive file does not open: take another copy of it.');
   return share;
 }
+
+/** The head names what is sealed, Q_D, and where it belongs: another file under the same key has another nonce. */
+const nonceOf = (head: Uint8Array) => taggedHash(tags.driveNonce, head).subarray(0, 12);
 
 async function keyOf(backupId: Uint8Array, passcodeOutput: Uint8Array, crypto: EnvelopeCrypto) {
   const prk = extract(sha256, passcodeOutput, backupId);

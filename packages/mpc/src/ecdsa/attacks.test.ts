@@ -345,6 +345,18 @@ describe('T-OT-1 a peer that guesses in many sessions at once', () => {
     assert.equal((await victim!.device.pairs.read(id!))!.status, 'poisoned');
   });
 
+  test('T-ABT-2 a verdict that falls while the release is written still keeps the part here', async () => {
+    const holders = await dealWallet({ threshold: 2, count: 2 });
+    const { rows } = holders[0]!.device.pairs;
+    const beforeRelease = async () => {
+      for (const [name, row] of rows) rows.set(name, { ...row, status: 'poisoned', reason: 'elsewhere' });
+    };
+    const seats = [ecdsaSeats(holders, { digest, beforeRelease })[0]!, ecdsaSeats(holders, { digest })[1]!];
+    const played = await play(seats);
+    expect(errorOf(played, 1), 'retry', 'poisoned', [2]);
+    assert.notEqual(played.outcomes.get(2)!.status, 'done');
+  });
+
   test('evaluations that never ended count, and the third one poisons', async () => {
     const [victim] = await dealWallet({ threshold: 2, count: 2 });
     const { pairs } = victim!.device;

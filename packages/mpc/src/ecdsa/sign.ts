@@ -263,8 +263,8 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     return {
       kind: 'send',
       before: async () => {
-        await assertUsable(this.#options.pairs, this.#setupIds());
         await this.#options.beforeRelease();
+        await assertUsable(this.#options.pairs, this.#setupIds());
       },
       broadcast: concat(group.encodeScalar(u), group.encodeScalar(w)),
     };

@@ -82,6 +82,32 @@ describe('online export', () => {
     assert.deepEqual(marks.sort(), [1, 2]);
   });
 
+  test('a share that is no number is named too', async () => {
+    const holders = (await dealWallet({ threshold: 2, count: 3 })).slice(0, 2);
+    const [first, second] = seatsOf(holders, []);
+    const played = await play([
+      first!,
+      deviating(second!, (_, step) => tampered(step, { pairwise: (bytes) => bytes.fill(255) })),
+    ]);
+    const outcome = played.outcomes.get(1)!;
+    assert.ok(outcome.status === 'aborted');
+    assert.deepEqual([outcome.error.failure, outcome.error.culprits], ['peer_fault', [2]]);
+  });
+
+  test('an old hello of the exporter, or a copy of its device, gets no share and marks nothing', async () => {
+    const holders = (await dealWallet({ threshold: 2, count: 3 })).slice(0, 2);
+    const earlier = await play(seatsOf(holders, []));
+    const old = earlier.traffic.find(({ from, bytes }) => from === 1 && bytes[0] === 1)!.bytes;
+    const marks: number[] = [];
+    await play(seatsOf(holders, marks), ({ from, bytes }) => (from === 1 ? (bytes[0] === 1 ? [old] : []) : [bytes]));
+    assert.ok(!marks.includes(2), 'a replayed hello');
+    holders[0]!.device.journal.counters.clear(); // set back in secret: it uses its counters again
+    const played = await play(seatsOf(holders, marks));
+    const outcome = played.outcomes.get(2)!;
+    assert.equal(outcome.status === 'aborted' && outcome.error.code, 'peer_cloned');
+    assert.ok(!marks.includes(2), 'a copy');
+  });
+
   test('a false share is named', async () => {
     const holders = (await dealWallet({ threshold: 2, count: 3 })).slice(0, 2);
     const [first, second] = seatsOf(holders, []);

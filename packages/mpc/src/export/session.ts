@@ -53,21 +53,23 @@ class Exporting implements Machine<WholeKey | null> {
     this.#context = context;
   }
 
+  /** Nothing before everybody's first message was authenticated: a hello alone may be old, or a copied device's. */
   start(): Step<WholeKey | null> {
-    const { exporter, share, markExported } = this.#options;
-    const pairwise = new Map(this.#context.me === exporter ? [] : [[exporter, share.secret] as const]);
-    return { kind: 'send', before: markExported, pairwise };
+    return { kind: 'send' };
   }
 
-  step(_: number, inbox: Inbox): Step<WholeKey | null> {
-    const { exporter, share } = this.#options;
+  step(round: number, inbox: Inbox): Step<WholeKey | null> {
+    const { exporter, share, markExported } = this.#options;
+    if (round === 1) {
+      const pairwise = new Map(this.#context.me === exporter ? [] : [[exporter, share.secret] as const]);
+      return { kind: 'send', before: markExported, pairwise };
+    }
     if (this.#context.me !== exporter) {
       for (const [from, { pairwise }] of inbox) blaming(from, () => assertEmpty(pairwise));
       return { kind: 'done', result: null };
     }
     const received = [...inbox].map(([index, { pairwise }]) => {
-      if (pairwise.length !== 32)
-        throw new MpcError('bad_encoding', 'A share has 32 bytes.', { failure: 'peer_fault', culprits: [index] });
+      blaming(index, () => suiteOf(share.suite, this.#arithmetic).group.decodeScalar(pairwise));
       return { ...share, index, secret: pairwise.slice() };
     });
     try {

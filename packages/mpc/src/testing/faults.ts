@@ -72,7 +72,7 @@ export async function reshareWorld(
       status: 'active',
       confirmed: true,
       aborted: false,
-      reinstated: false,
+      reinstated: [],
       notices: [],
       selfTests: [],
     });
