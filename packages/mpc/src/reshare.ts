@@ -90,7 +90,10 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
   if (source.some((each) => !equalBytes(each.sharingId, first.sharingId) || !equalBytes(each.groupId, first.groupId)))
     throw badInput('The roots of a wallet are reshared from one sharing.');
   if (mode === 'add' && supersedes.length > 0) throw badInput('A resharing that adds a group supersedes nothing.');
-  if (epoch < 1n) throw badInput('Epochs are counted from 1.');
+  if (epoch < 1n || epoch >= 1n << 64n) throw badInput('Epochs are counted from 1, in 64 bits.');
+  // An older epoch would let a device that confirmed take the source for a later sharing, and forget its new share.
+  if (groupId ? equalBytes(groupId, first.groupId) && epoch <= first.epoch : epoch !== 1n)
+    throw badInput('A new group begins with epoch 1, and every new sharing of a group has a higher one.');
   const roster = rosterOf(dealers, descriptor);
   const participants: Participant[] = roster.map(({ address, identityKey }) => ({ address, identityKey }));
   const roots = source.map((each, at) =>
@@ -122,8 +125,10 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
     participants,
     request,
     ...(own ? { secret: concat(...own.map(({ secret }) => secret)) } : {}),
-    begin: (context) =>
-      new SharingMachine(
+    begin: (context) => {
+      const { oldIndex = 0 } = roster.find(({ address }) => address === context.me) ?? {};
+      if (oldIndex > 0 && own?.[0]?.index !== oldIndex) throw badInput('We deal, so our own share is needed.');
+      return new SharingMachine(
         {
           role: 'reshare',
           dealers: roster.filter(({ oldIndex }) => oldIndex > 0).map(({ address }) => address),
@@ -140,7 +145,8 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
           store,
         },
         context,
-      ),
+      );
+    },
   };
 }
 
@@ -159,6 +165,8 @@ function rootPlan(
   if (!equalBytes(source.publicKey, pinned.publicKey)) throw badInput('The source is not a sharing of the pinned key.');
   if (own && (!equalBytes(own.sharingId, source.sharingId) || !equalBytes(own.keyId, source.keyId)))
     throw badInput('Our own share is not of the source.');
+  if (own && !equalBytes(chainCodeDigest(own.chainCode), pinned.chainCodeDigest))
+    throw badInput('Our own chain code is not that of the pinned key.');
   const indices = dealers.map(({ index }) => index);
   const lambda = (index: number) => lagrange(index, indices, group.order);
   const constants = new Map(

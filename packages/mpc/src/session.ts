@@ -364,7 +364,11 @@ export class Session<R> {
       this.#random.mix(this.#transcript, ...pairwise);
       const machine = this.#machine;
       const evaluate = () => machine.step(round, inbox);
-      await this.#perform(machine.around ? await machine.around(round, inbox, evaluate) : evaluate(), out);
+      try {
+        await this.#perform(machine.around ? await machine.around(round, inbox, evaluate) : evaluate(), out);
+      } finally {
+        for (const { pairwise } of inbox.values()) pairwise.fill(0);
+      }
     }
   }
 

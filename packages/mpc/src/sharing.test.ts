@@ -8,22 +8,25 @@ import type { FailureClass, MpcError, MpcErrorCode } from './errors.ts';
 import { mod } from './group.ts';
 import { list, taggedHash } from './hash.ts';
 import { decodeKeyShare, encodeKeyShare, encodeOtSetup, type KeyShare, SETUP_BYTES } from './key-share.ts';
+import { chainCodeDigest, type ReshareOptions, reshare, rosterOf } from './reshare.ts';
 import { combine } from './secret-sharing.ts';
 import { rootSessionId, type SharingResult } from './sharing.ts';
 import { type SuiteName, suiteNames, suiteOf } from './suite.ts';
 import { tags } from './tags.ts';
 import { dealWallet } from './testing/dealer.ts';
 import { deviating, tampered } from './testing/deviate.ts';
-import { createDevices, type Played, play, results, testCrypto } from './testing/devices.ts';
+import { createDevices, groupOf, type Played, play, results, testCrypto } from './testing/devices.ts';
 import { playTwoFaced } from './testing/two-faced.ts';
 import {
   createWallet,
   ecdsaSeats,
   fastArithmetic,
   frostSeats,
+  type Holder,
   keygenSeats,
   reshareSeats,
   reshareWallet,
+  signersOf,
 } from './testing/wallets.ts';
 
 type Change = Parameters<typeof deviating>[1];
@@ -284,6 +287,43 @@ describe('resharing', () => {
       ),
     );
     expect(errorOf(played, victim), 'peer_fault', 'key_changed', [culprit]);
+  });
+
+  test('a dealer refuses what would frame it, make a false share, or pass an old sharing off as the later one', async () => {
+    const wallet = await dealWallet({ threshold: 2, count: 2, suites: FROST });
+    const share = wallet[0]!.shares.get('eddsa-ed25519')!;
+    const devices = wallet.map(({ device }) => device);
+    const own = (change: Partial<KeyShare>): Holder => ({
+      ...wallet[0]!,
+      shares: new Map<SuiteName, KeyShare>([['eddsa-ed25519', { ...share, ...change }]]),
+    });
+    const options = (change: Partial<ReshareOptions>): ReshareOptions => ({
+      source: [share],
+      pinned: [{ publicKey: share.publicKey, chainCodeDigest: chainCodeDigest(share.chainCode) }],
+      dealers: signersOf(wallet),
+      descriptor: groupOf(devices, 2),
+      mode: 'replace',
+      supersedes: [share.sharingId],
+      groupId: share.groupId,
+      epoch: 2n,
+      purpose: new Uint8Array(0),
+      own: [share],
+      nowMs: 1n,
+      store: devices[0]!.sharings,
+      ...change,
+    });
+    assert.ok(reshare(options({})));
+    const [wrongCode] = own({ chainCode: new Uint8Array(32) }).shares.values();
+    assert.throws(() => reshare(options({ own: [wrongCode!] })), { code: 'bad_input' });
+    assert.throws(() => reshare(options({ epoch: 1n })), { code: 'bad_input' });
+    assert.throws(() => reshare(options({ epoch: 1n << 64n })), { code: 'bad_input' });
+    assert.throws(() => reshare(options({ groupId: null })), { code: 'bad_input' }, 'a new group begins with epoch 1');
+    const address = rosterOf(signersOf(wallet), groupOf(devices, 2)).find(({ oldIndex }) => oldIndex === 1)!.address;
+    const { identity, entropy, journal } = devices[0]!;
+    for (const mine of [null, [wallet[1]!.shares.get('eddsa-ed25519')!]]) {
+      const context = { me: address, identity, entropy, journal } as never;
+      assert.throws(() => reshare(options({ own: mine })).begin(context), { code: 'bad_input' });
+    }
   });
 
   test('reshared and reshared again, in any sizes, the key and the chain code stay, and epochs never mix', async () => {

@@ -121,6 +121,7 @@ export class SharingMachine implements Machine<SharingResult> {
   #record: SharingRecord | null = null;
   #shares: NewShares | null = null;
   #confirmations: Notice[] = [];
+  #isHandedOver = false;
 
   constructor(plan: SharingPlan, context: SessionContext) {
     this.#plan = plan;
@@ -176,6 +177,7 @@ export class SharingMachine implements Machine<SharingResult> {
     for (const setup of this.#setups.values()) setup.dispose();
     for (const bytes of this.#zeroContributions.values()) bytes.fill(0);
     for (const root of this.#roots) root.secret = 0n;
+    if (!this.#isHandedOver) for (const seed of this.#zeroSeeds.values()) seed.fill(0);
     if (!this.#shares) return;
     this.#shares.shares.forEach(wipeKeyShare);
     this.#shares.setups.forEach(wipeOtSetup);
@@ -311,6 +313,7 @@ export class SharingMachine implements Machine<SharingResult> {
   #finish(): Step<SharingResult> {
     const result = { record: this.#record!, own: this.#shares, confirmations: this.#confirmations };
     this.#shares = null; // they are the caller's now
+    this.#isHandedOver = true;
     return {
       kind: 'done',
       result,

@@ -7,9 +7,9 @@ import type { MpcError } from './errors.ts';
 import type { Machine, Protocol, SessionContext } from './protocol.ts';
 import { dealWallet } from './testing/dealer.ts';
 import { deviating, tampered } from './testing/deviate.ts';
-import { openSeat, play, type Seat } from './testing/devices.ts';
+import { createDevices, openSeat, play, type Seat } from './testing/devices.ts';
 import { recordArrays } from './testing/recorded-arrays.ts';
-import { ecdsaSeats, frostSeats, type Holder } from './testing/wallets.ts';
+import { ecdsaSeats, frostSeats, type Holder, keygenSeats } from './testing/wallets.ts';
 
 const digest = new Uint8Array(32).fill(9);
 
@@ -97,6 +97,40 @@ for (const [name, seatsOf] of [
     }
   });
 }
+
+test('what came from peers, shares among it, is wiped with the step that used it', async () => {
+  const seats = keygenSeats(await createDevices(2), { threshold: 2 });
+  const [first, second] = seats;
+  const received: Uint8Array[] = [];
+  const listening: (typeof seats)[number] = {
+    ...first!,
+    protocol: {
+      ...first!.protocol,
+      begin(context) {
+        const machine = first!.protocol.begin(context);
+        return {
+          start: () => machine.start(),
+          step(round, inbox) {
+            for (const { pairwise } of inbox.values()) received.push(pairwise);
+            return machine.step(round, inbox);
+          },
+          around: (round, inbox, evaluate) => machine.around!(round, inbox, evaluate),
+          dispose: () => machine.dispose(),
+        };
+      },
+    },
+  };
+  const failing = deviating(second!, (round, step) =>
+    round === 5 ? tampered(step, { pairwise: (bytes) => bytes.slice(1) }) : step,
+  );
+  const { outcomes } = await play([listening, failing]);
+  assert.equal(outcomes.get(1)!.status, 'aborted');
+  assert.ok(received.some(({ length }) => length > 0));
+  assert.ok(
+    received.every((bytes) => bytes.every((byte) => byte === 0)),
+    'a message is still there',
+  );
+});
 
 test('a session that is given up before it began holds nothing', async () => {
   const holders = await dealWallet({ threshold: 2, count: 2 });

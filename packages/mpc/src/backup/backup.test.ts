@@ -336,6 +336,12 @@ describe('a device backup', () => {
     results(await play(frostSeats(wallet, { suite: 'eddsa-ed25519', message })));
   });
 
+  test("the server's proof is hedged with its half of the key: a bad random source alone does not give it away", async () => {
+    const backup = await makeBackup();
+    const [, server] = openSeats(backup, { fresh: await createDevice() });
+    assert.deepEqual(server!.protocol.secret, backup.onServer.secret);
+  });
+
   test('drive files of two roots under one backup key and passcode do not share a nonce', async () => {
     const file = { backupId: new Uint8Array(16), deviceKey: new Uint8Array(33), serverKey: new Uint8Array(33) };
     const sealed = [1, 2].map((root) =>

@@ -60,7 +60,8 @@ export function openBackupOnDevice(options: DeviceOpening): Protocol<RestoredSha
 
 export function openBackupOnServer(options: ServerOpening): Protocol<RestoredShare | null> {
   const { arithmetic = nobleArithmetic } = options;
-  return protocolOf(options, (context) => new ServerSide(options, arithmetic, context));
+  // The proof's nonce is hedged with what it would give away.
+  return { ...protocolOf(options, (context) => new ServerSide(options, arithmetic, context)), secret: options.secret };
 }
 
 function protocolOf(

@@ -120,13 +120,17 @@ export class EcdsaSigning implements Machine<EcdsaSignature> {
     this.#context = context;
     this.#publicKey = derived.publicKey;
     const { random, me } = context;
-    for (const peer of context.peers) {
+    // All of them before the first secret is made, which nobody would wipe.
+    const chosen = context.peers.map((peer) => {
       const id = context.setupWith(peer);
       const setup = id && options.setups.get(peer)?.find((each) => equalBytes(each.id, id));
       if (!setup)
         throw new MpcError('no_common_setup', 'There is no OT set-up that both sides hold; have it renewed.', {
           culprits: [peer],
         });
+      return { peer, setup };
+    });
+    for (const { peer, setup } of chosen) {
       const multiplier = new Multiplier(this.#direction(setup, me, peer), { pairs: setup.pairs }, (purpose, length) =>
         random.bytes(`${purpose} towards ${peer}`, length),
       );
