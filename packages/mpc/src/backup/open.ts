@@ -42,7 +42,7 @@ export interface ServerOpening extends Opening {
   readonly secret: Uint8Array;
   /** What is stored under this backup id. */
   readonly blob: Uint8Array;
-  /** Resolves when the try was counted, whatever comes after; rejects when it is not allowed, and nothing is multiplied. */
+  /** Resolves when the try was counted, whatever comes after; rejects when it is not allowed, and nothing is sent. */
   readonly beforeAnswer: () => Promise<void>;
 }
 
