@@ -20,7 +20,7 @@ import {
   type SignOptions,
   signersOf,
 } from '../testing/wallets.ts';
-import { type EcdsaSignature, EcdsaSigning, signEcdsa } from './sign.ts';
+import { type EcdsaSignature, EcdsaSigning, recoverPublicKey, signEcdsa } from './sign.ts';
 
 const group = fastArithmetic.secp256k1;
 const digest = new Uint8Array(32).fill(9);
@@ -427,6 +427,18 @@ describe('who signs what', () => {
     const holders = await dealWallet({ threshold: 2, count: 2 });
     assert.throws(() => ecdsaSeats(holders, { digest, path: [2 ** 31] }), { code: 'bad_input' });
     assert.throws(() => ecdsaSeats(holders, { digest: new Uint8Array(31) }), { code: 'bad_input' });
+  });
+
+  test('a digest that changes while the session runs signs nothing else', async () => {
+    const holders = await dealWallet({ threshold: 2, count: 2 });
+    const mine = digest.slice();
+    const seats = ecdsaSeats(holders, { digest: mine });
+    const played = await play(seats, ({ bytes }) => {
+      mine.fill(1);
+      return [bytes];
+    });
+    const [signature] = results(played);
+    assert.deepEqual(recoverPublicKey(signature!.bytes, signature!.recovery, digest), signature!.publicKey);
   });
 
   test('without a common set-up the session ends as a retry that names the pair', async () => {

@@ -51,7 +51,8 @@ export interface EcdsaSignOptions {
   readonly arithmetic?: Arithmetic;
 }
 
-export function signEcdsa(options: EcdsaSignOptions): Protocol<EcdsaSignature> {
+export function signEcdsa(given: EcdsaSignOptions): Protocol<EcdsaSignature> {
+  const options = { ...given, digest: given.digest.slice() }; // what the caller does to its own later signs nothing else
   const { share, setups, signers, path, digest, intent, arithmetic = nobleArithmetic } = options;
   if (share.suite !== 'ecdsa-secp256k1') throw badInput(`A share of ${share.suite} does not sign ECDSA.`);
   if (digest.length !== 32) throw badInput('A digest has 32 bytes.');

@@ -41,7 +41,8 @@ export interface FrostSignOptions {
   readonly arithmetic?: Arithmetic;
 }
 
-export function signFrost(options: FrostSignOptions): Protocol<SchnorrSignature> {
+export function signFrost(given: FrostSignOptions): Protocol<SchnorrSignature> {
+  const options = { ...given, message: given.message.slice() }; // what the caller does to its own later signs nothing else
   const { share, signers, path, message, taproot, intent, arithmetic = nobleArithmetic } = options;
   if (share.suite === 'ecdsa-secp256k1') throw badInput('A share of ecdsa-secp256k1 does not sign Schnorr.');
   if (taproot && share.suite !== 'schnorr-secp256k1') throw badInput('Only a key of secp256k1 has a Taproot output.');
