@@ -18,8 +18,7 @@ import type { World } from './harness/world.ts';
 const WEI_PER_ETHER = 10n ** 18n;
 const STRANGER = '0x70997970C51812dc3A010C7d01b50e0d17dc79C8';
 const USERS = 20;
-/** Fewer in `npm test`: a thief's attempts grow with the square. */
-const WALLETS_PER_USER = Number(process.env.JOURNEY_WALLETS_PER_USER ?? 10);
+const WALLETS_PER_USER = 10;
 const DAY_MS = 86_400_000;
 
 interface Cast {

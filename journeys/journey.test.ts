@@ -30,7 +30,7 @@ function play(...flags: readonly string[]): Promise<{ code: number; lines: Line[
   const child = spawn(
     process.execPath,
     ['--conditions=@kedge/source', '--import', 'tsx', entry, '2', '--json', ...flags],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: { JOURNEY_WALLETS_PER_USER: '3', ...process.env } },
+    { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   let text = '';
   child.stdout.on('data', (chunk) => (text += chunk));
