@@ -1,11 +1,11 @@
 /** The primary database as a dump and back: what it holds, what it leaves out, and that it restores whole. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { gunzipSync } from 'node:zlib';
+import { createGunzip, gunzipSync } from 'node:zlib';
 import { loadPrimaryDump, PRIMARY_DUMP, writePrimaryDump } from './dump.ts';
 import { createTestGateway, createTestProject, createTestUser, migratedDatabase } from './testing/gateway.ts';
 
@@ -35,5 +35,40 @@ describe('a dump of the primary database', () => {
     assert.equal((await restored.get('getWallet', { as: project.secretKey, params: { wallet_id: id } })).id, id);
     await restored.scheduler.run('heads');
     assert.equal((await restored.get('getEnclave')).sealed, null);
+  });
+
+  it('loses no line to a database that is slower than the disk', { timeout: 60_000 }, async (t) => {
+    const gateway = await createTestGateway();
+    t.after(() => gateway.close());
+    const project = await createTestProject(gateway);
+    for (const name of ['a', 'b', 'c']) await createTestUser(gateway, project, { email: `${name}@example.org` });
+    const backups = mkdtempSync(join(tmpdir(), 'kedge-dump-'));
+    await writePrimaryDump(gateway.db, backups, 'one');
+    const path = join(backups, 'one', PRIMARY_DUMP);
+    const lines = gunzipSync(readFileSync(path)).toString().trimEnd().split('\n').length;
+
+    const db = await migratedDatabase();
+    t.after(() => db.close());
+    const slow = new Proxy(db, {
+      get(target, name) {
+        if (name !== 'transaction') return Reflect.get(target, name, target).bind?.(target);
+        return async (...args: Parameters<typeof db.transaction>) => {
+          // By now whoever reads ahead has read everything.
+          for await (const _ of createReadStream(path).pipe(createGunzip()));
+          for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+          return target.transaction(...args);
+        };
+      },
+    });
+    assert.equal(await loadPrimaryDump(slow, path), lines);
+  });
+
+  it('of which the file is gone or damaged says so', async (t) => {
+    const db = await migratedDatabase();
+    t.after(() => db.close());
+    const folder = mkdtempSync(join(tmpdir(), 'kedge-dump-'));
+    await assert.rejects(loadPrimaryDump(db, join(folder, 'gone')), { code: 'ENOENT' });
+    writeFileSync(join(folder, 'damaged'), 'not gzip');
+    await assert.rejects(loadPrimaryDump(db, join(folder, 'damaged')), { code: 'Z_DATA_ERROR' });
   });
 });

@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
@@ -70,9 +69,21 @@ async function* linesOf(tx: Queryable): AsyncGenerator<string> {
 
 /** Into a migrated, empty database; all or nothing. Gives the number of rows. */
 export async function loadPrimaryDump(db: Database, path: string): Promise<number> {
-  const lines = createInterface({
-    input: createReadStream(path).pipe(createGunzip()),
-    crlfDelay: Number.POSITIVE_INFINITY,
-  });
-  return loadTables(db, lines);
+  return loadTables(db, linesIn(path));
+}
+
+/** As they are asked for. Not `readline`: it lets go of the lines that come before somebody iterates, and a `begin` may be slower than a disk. */
+async function* linesIn(path: string): AsyncGenerator<string> {
+  const gunzip = createGunzip();
+  createReadStream(path)
+    .on('error', (error) => gunzip.destroy(error))
+    .pipe(gunzip);
+  const decoder = new TextDecoder();
+  let begun = '';
+  for await (const chunk of gunzip) {
+    const lines = (begun + decoder.decode(chunk as Uint8Array, { stream: true })).split('\n');
+    begun = lines.pop()!;
+    yield* lines;
+  }
+  if (begun !== '') yield begun;
 }
