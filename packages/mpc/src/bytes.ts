@@ -29,6 +29,9 @@ export function u64be(value: bigint): Uint8Array {
   return bytes;
 }
 
+/** A length in four bytes, then the bytes: what `Reader.sized` reads. */
+export const sized = (bytes: Uint8Array): Uint8Array => concat(u32be(bytes.length), bytes);
+
 /** For values of the same public length, secret or not. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;

@@ -5,7 +5,7 @@
  */
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concat, equalBytes, Reader, u8, u32be, utf8, wipe } from './bytes.ts';
+import { concat, equalBytes, Reader, sized, u8, u32be, utf8, wipe } from './bytes.ts';
 import type { Agreement, EnvelopeCrypto, IdentityKey, SealingKey } from './envelope-crypto.ts';
 import { taggedHash } from './hash.ts';
 import { tags } from './tags.ts';
@@ -71,13 +71,7 @@ export async function sealEnvelope(
   identity: IdentityKey,
   crypto: EnvelopeCrypto,
 ): Promise<Uint8Array> {
-  const plaintext = concat(
-    body.echo,
-    u32be(body.broadcast.length),
-    body.broadcast,
-    u32be(body.pairwise.length),
-    body.pairwise,
-  );
+  const plaintext = concat(body.echo, sized(body.broadcast), sized(body.pairwise));
   const head = encodeHeader(header, plaintext.length + TAG_BYTES);
   const ciphertext = await channel.sending.seal(nonceOf(header.round), head, plaintext);
   wipe(plaintext);

@@ -6,7 +6,7 @@ import { concat, Reader, u8, u16be, u64be, utf8, wipe } from './bytes.ts';
 import { badInput, MpcError } from './errors.ts';
 import { taggedHash } from './hash.ts';
 import { PARTIES_MAX } from './participant.ts';
-import type { SharingRef } from './protocol.ts';
+import { encodeRef, type SharingRef } from './protocol.ts';
 import { evaluateCommitments } from './secret-sharing.ts';
 import { type Arithmetic, nobleArithmetic, type SuiteName, suiteNames, suiteOf, suiteWithId } from './suite.ts';
 import { tags } from './tags.ts';
@@ -73,10 +73,7 @@ export function encodeKeyShare(share: KeyShare): Uint8Array {
     SHARE_MAGIC,
     u16be(VERSION),
     u8(suiteNames.indexOf(share.suite) + 1),
-    share.keyId,
-    share.groupId,
-    share.sharingId,
-    u64be(share.epoch),
+    encodeRef(share),
     Uint8Array.of(share.threshold, parties.length, share.index),
     ...parties.flatMap(({ index, fingerprint, publicShare }) => [u8(index), fingerprint, publicShare]),
     share.publicKey,

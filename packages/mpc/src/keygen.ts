@@ -2,7 +2,7 @@
  * Keygen: n devices make a key that nobody knows, t of which will sign. One session makes any number of roots; all n are
  * online. It ends with everybody's signed confirmation; the address is shown only after the self-tests of `selfTests`.
  */
-import { concat, u32be } from './bytes.ts';
+import { concat, sized } from './bytes.ts';
 import { badInput } from './errors.ts';
 import { encodeDescriptor, type GroupDescriptor, memberOf } from './participant.ts';
 import type { Protocol } from './protocol.ts';
@@ -23,7 +23,7 @@ export interface KeygenOptions {
 /** Session addresses are the indices of the descriptor. */
 export function keygen(options: KeygenOptions): Protocol<SharingResult> {
   const { descriptor, suites, purpose, nowMs, store, arithmetic = nobleArithmetic } = options;
-  const request = concat(encodeDescriptor(descriptor), encodeSuites(suites), u32be(purpose.length), purpose);
+  const request = concat(encodeDescriptor(descriptor), encodeSuites(suites), sized(purpose));
   const participants = descriptor.members.map(({ index, identityKey }) => ({ address: index, identityKey }));
   return {
     name: 'keygen',

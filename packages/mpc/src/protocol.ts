@@ -2,6 +2,7 @@
  * What a protocol is to the session that runs it: rounds of broadcasts and pairwise messages, and synchronous steps from
  * one round to the next. A protocol never sees an envelope, a signature or the relay; the session never sees a share.
  */
+import { concat, u64be } from './bytes.ts';
 import type { EnvelopeCrypto, IdentityKey } from './envelope-crypto.ts';
 import type { Participant } from './participant.ts';
 import type { SessionRandom } from './random.ts';
@@ -16,6 +17,11 @@ export interface SharingRef {
   readonly sharingId: Uint8Array;
   /** Counted per group, from 1. */
   readonly epoch: bigint;
+}
+
+/** 72 bytes, as every request and every stored share begins. */
+export function encodeRef({ keyId, groupId, sharingId, epoch }: SharingRef): Uint8Array {
+  return concat(keyId, groupId, sharingId, u64be(epoch));
 }
 
 /** What every participant receives in one round from one peer. Views: copy what is kept. */

@@ -3,7 +3,7 @@
  * another threshold, or to a second group beside the first (recovery group). What the new sharing retires is named in
  * `supersedes` and agreed by everybody; creating a recovery group retires nothing.
  */
-import { compareBytes, concat, equalBytes, u8, u32be, u64be } from './bytes.ts';
+import { compareBytes, concat, equalBytes, sized, u8, u64be } from './bytes.ts';
 import { badInput } from './errors.ts';
 import { mod } from './group.ts';
 import { list, taggedHash } from './hash.ts';
@@ -115,8 +115,7 @@ export function reshare(options: ReshareOptions): Protocol<SharingResult> {
     list(supersedes),
     groupId ?? new Uint8Array(16),
     u64be(epoch),
-    u32be(purpose.length),
-    purpose,
+    sized(purpose),
   );
   return {
     name: 'reshare',

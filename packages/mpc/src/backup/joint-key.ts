@@ -2,12 +2,12 @@
  * The key of a device backup: each side makes a half and proves that it knows it. Without the proof a server that answers
  * with aG − Q_D would decrypt alone, so nothing is encrypted before it was verified.
  */
-import { concat, Reader, u32be, u64be } from '../bytes.ts';
+import { concat, Reader, sized } from '../bytes.ts';
 import { badInput, blaming, MpcError, peerFault } from '../errors.ts';
 import type { Group } from '../group.ts';
 import { taggedHash } from '../hash.ts';
 import type { PublicShare } from '../key-share.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { type ProofContext, prove, verifyProof } from '../schnorr-proof.ts';
 import { type Arithmetic, nobleArithmetic } from '../suite.ts';
 import { tags } from '../tags.ts';
@@ -32,7 +32,6 @@ export interface MadeJointKey extends JointKey {
 /** The device is at address 1, the server at 2. */
 export function makeJointKey(options: JointKeyOptions): Protocol<MadeJointKey> {
   const { sharing, deviceIdentity, serverIdentity, purpose, arithmetic = nobleArithmetic } = options;
-  const { keyId, groupId, sharingId, epoch } = sharing;
   return {
     name: 'backup-key',
     suite: 1,
@@ -41,7 +40,7 @@ export function makeJointKey(options: JointKeyOptions): Protocol<MadeJointKey> {
       { address: DEVICE, identityKey: deviceIdentity },
       { address: SERVER, identityKey: serverIdentity },
     ],
-    request: concat(keyId, groupId, sharingId, u64be(epoch), u32be(purpose.length), purpose),
+    request: concat(encodeRef(sharing), sized(purpose)),
     begin: (context) => new JointKeyMachine(arithmetic.secp256k1, context),
   };
 }

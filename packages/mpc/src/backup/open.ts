@@ -3,13 +3,12 @@
  * the key and proves it (Chaum-Pedersen, batched); the device adds its own half from the drive. The restored share is used
  * once, as a dealer of a resharing to a new group, and never signs.
  */
-import { concat, equalBytes, Reader, u8, u16be, u64be, wipe } from '../bytes.ts';
+import { concat, equalBytes, Reader, u8, u16be, wipe } from '../bytes.ts';
 import { assertEmpty } from '../dealing.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import { type Group, mod, type Point } from '../group.ts';
 import { hashToScalar, list, taggedHash } from '../hash.ts';
-import type { PublicShare } from '../key-share.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
 import { tags } from '../tags.ts';
 import { type BackupContext, type BackupSubject, backupContext, type JointKey } from './context.ts';
@@ -71,7 +70,6 @@ function protocolOf(
   if (new Set(rows).size !== rows.length || rows.some((row) => !Number.isInteger(row) || row < 0 || row >= ROWS))
     throw badInput(`Rows are distinct numbers below ${ROWS}.`);
   if (rows.length !== ROWS_ASKED && rows.length !== ROWS) throw badInput(`Ask for ${ROWS_ASKED} rows, or for all.`);
-  const { keyId, groupId, sharingId, epoch }: PublicShare = subject.sharing;
   return {
     name: 'backup-open',
     suite: 1,
@@ -81,14 +79,7 @@ function protocolOf(
       { address: SERVER, identityKey: subject.serverIdentity },
     ],
     // The whole context: a server whose sharing is another one never meets this device.
-    request: concat(
-      keyId,
-      groupId,
-      sharingId,
-      u64be(epoch),
-      backupContext(key, subject).ctx,
-      ...rows.map((row) => u8(row)),
-    ),
+    request: concat(encodeRef(subject.sharing), backupContext(key, subject).ctx, ...rows.map((row) => u8(row))),
     begin,
   };
 }

@@ -4,7 +4,7 @@
  * anything that depends on it is sent; the three that could leak a secret bit run under the lock of that pair.
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
-import { concat, EMPTY, equalBytes, Reader, toInteger, u8, u32be, u64be, wipe } from '../bytes.ts';
+import { concat, EMPTY, equalBytes, Reader, sized, toInteger, u8, u32be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError, peerFault } from '../errors.ts';
 import { type Group, invert, mod, type Point } from '../group.ts';
@@ -13,7 +13,7 @@ import type { KeyShare, OtSetup } from '../key-share.ts';
 import { CORRECTION_BYTES, EXTENSION_BYTES, Multiplier, type MultiplySession, multiply } from '../ot/multiply.ts';
 import { setupDirection } from '../ot/setup.ts';
 import { assertUsable, judged, type PairState } from '../pair-state.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { lagrange } from '../secret-sharing.ts';
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic } from '../suite.ts';
@@ -59,16 +59,12 @@ export function signEcdsa(given: EcdsaSignOptions): Protocol<EcdsaSignature> {
   const participants = assertSigners(share, signers);
   const derived = derive(arithmetic.secp256k1, share.publicKey, share.chainCode, path);
   const request = concat(
-    share.keyId,
-    share.groupId,
-    share.sharingId,
-    u64be(share.epoch),
+    encodeRef(share),
     u8(path.length),
     ...path.map(u32be),
     derived.publicKey,
     digest,
-    u32be(intent.length),
-    intent,
+    sized(intent),
   );
   return {
     name: 'sign-ecdsa',

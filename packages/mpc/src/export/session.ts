@@ -3,11 +3,11 @@
  * device's key of this session. Every holder records for ever that the key was exported before its share leaves: whoever
  * exports one account has exported all of them.
  */
-import { concat, u8, u32be, u64be, wipe } from '../bytes.ts';
+import { concat, sized, u8, wipe } from '../bytes.ts';
 import { assertEmpty } from '../dealing.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import type { KeyShare } from '../key-share.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
 import { assembleWholeKey, type WholeKey } from './whole-key.ts';
@@ -30,13 +30,12 @@ export function exportKey(options: ExportOptions): Protocol<WholeKey | null> {
   const { share, holders, exporter, purpose, arithmetic = nobleArithmetic } = options;
   const participants = assertSigners(share, holders);
   if (!holders.some(({ index }) => index === exporter)) throw badInput('The one who exports is one of the holders.');
-  const { keyId, groupId, sharingId, epoch } = share;
   return {
     name: 'export',
     suite: suiteOf(share.suite, arithmetic).id,
     sharing: share,
     participants,
-    request: concat(keyId, groupId, sharingId, u64be(epoch), u8(exporter), u32be(purpose.length), purpose),
+    request: concat(encodeRef(share), u8(exporter), sized(purpose)),
     secret: share.secret,
     begin: (context) => new Exporting(options, arithmetic, context),
   };

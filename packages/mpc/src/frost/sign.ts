@@ -3,12 +3,12 @@
  * The two rounds of arithmetic are noble's; who signs what with which commitments is checked here, because noble leaves
  * that to its caller. A nonce pair belongs to one session, is made in it, and is gone after it.
  */
-import { concat, Reader, u8, u32be, u64be, wipe } from '../bytes.ts';
+import { concat, Reader, sized, u8, u32be, wipe } from '../bytes.ts';
 import { derive } from '../derive.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import { type Group, mod, type Point } from '../group.ts';
 import { type KeyShare, publicShareOf } from '../key-share.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { assertSigners, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
 import { type Frost, frostOf } from './suites.ts';
@@ -51,17 +51,12 @@ export function signFrost(given: FrostSignOptions): Protocol<SchnorrSignature> {
   const suite = suiteOf(share.suite, arithmetic);
   const adjusted = adjust(options, suite.group);
   const request = concat(
-    share.keyId,
-    share.groupId,
-    share.sharingId,
-    u64be(share.epoch),
+    encodeRef(share),
     u8(path.length),
     ...path.map(u32be),
     adjusted.publicKey,
-    u32be(message.length),
-    message,
-    u32be(intent.length),
-    intent,
+    sized(message),
+    sized(intent),
   );
   return {
     name: 'sign-frost',

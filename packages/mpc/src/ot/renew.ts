@@ -3,11 +3,11 @@
  * Key shares and other pairs are untouched. Each side keeps the new set-up as pending before it confirms, so a crash can
  * leave one side a step ahead; the hello of the next signature lists what each side holds and settles it.
  */
-import { concat, equalBytes, Reader, u8, u64be } from '../bytes.ts';
+import { concat, equalBytes, Reader, u8 } from '../bytes.ts';
 import { badInput, blaming, MpcError } from '../errors.ts';
 import { list, taggedHash } from '../hash.ts';
 import { type OtSetup, type PublicShare, wipeOtSetup } from '../key-share.ts';
-import type { Inbox, Machine, Protocol, SessionContext, Step } from '../protocol.ts';
+import { encodeRef, type Inbox, type Machine, type Protocol, type SessionContext, type Step } from '../protocol.ts';
 import { assertMembers, type Signer } from '../signers.ts';
 import { type Arithmetic, nobleArithmetic, suiteOf } from '../suite.ts';
 import { tags } from '../tags.ts';
@@ -36,10 +36,7 @@ export function renewSetup(options: RenewOptions): Protocol<OtSetup> {
   const participants = assertMembers(sharing, pair);
   const reasons = { poisoned: 1, restored: 2, chosen: 3 };
   const request = concat(
-    sharing.keyId,
-    sharing.groupId,
-    sharing.sharingId,
-    u64be(sharing.epoch),
+    encodeRef(sharing),
     ...pair.map(({ index }) => u8(index)),
     replaces ?? new Uint8Array(32),
     u8(reasons[reason]),
