@@ -21,9 +21,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   store: [],
   devnet: [],
   chains: ['@kedge/core'],
-  enclave: ['@kedge/core', '@kedge/mpc', '@kedge/chains', '@kedge/store'],
+  enclave: ['@kedge/core', '@kedge/core/private-keys', '@kedge/mpc', '@kedge/chains', '@kedge/store'],
   server: ['@kedge/core', '@kedge/chains', '@kedge/store', '@kedge/enclave/client'],
-  sdk: ['@kedge/core', '@kedge/mpc', '@kedge/chains'],
+  sdk: ['@kedge/core', '@kedge/core/private-keys', '@kedge/mpc', '@kedge/chains'],
   cli: ['@kedge/core', '@kedge/chains', '@kedge/sdk', '@kedge/sdk/offline'],
   web: ['@kedge/core', '@kedge/chains', '@kedge/sdk'],
 };
@@ -150,6 +150,13 @@ describe('what a process can reach', () => {
       (file) => file.startsWith('packages/enclave/') && !allowed.includes(file),
       'only the client of the enclave',
     );
+  });
+
+  test('private derivation is for key holders: neither gateway nor chains reach it', () => {
+    const privateKeys = (file: string) => file === 'packages/core/src/private-keys.ts';
+    assertNever(reachedFrom(entries.gateway).files, privateKeys, 'the gateway derives no secret');
+    for (const file of files.filter((file) => isShipped(file) && packageOf(file) === 'chains'))
+      assertNever(reachedFrom(file).files, privateKeys, 'chains hold public data only');
   });
 
   test('the enclave reaches neither gateway nor SDK, and no HTTP', () => {

@@ -7,7 +7,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } fro
 import { addressBytes, bytesToHex, newVaultRowId, serverWrapAddress } from '@kedge/core';
 import { type Database, openPostgres } from '@kedge/store';
 import { memoryDatabase, startPostgres } from '@kedge/store/testing';
-import { REWRAP_MAX } from '../packages/enclave/src/wallets.ts';
+import { REWRAP_MAX } from '../packages/enclave/src/outer-wraps.ts';
 import { measurePairs, type Question } from './measure.ts';
 import { type BenchVault, openVault, random } from './vault.ts';
 

@@ -11,13 +11,21 @@ import { makeCrowd } from './crowd.ts';
 import { pairsAtMost, type Question, type Row } from './measure.ts';
 import { enclaveConfig, gatewayConfig } from './processes.ts';
 
-/** Those that are not hoisted are named by their place. */
-const NOBLE = ['hashes/hkdf.js', 'hashes/sha2.js'].map((file) => `../core/node_modules/@noble/${file}`);
-const SHARED = [...NOBLE, 'cborg', '@hpke/core', 'pg', '@electric-sql/pglite', 'zod', 'uuid'];
+const SHARED = [
+  '@noble/hashes/hkdf.js',
+  '@noble/hashes/sha2.js',
+  'cborg',
+  '@hpke/core',
+  'pg',
+  '@electric-sql/pglite',
+  'zod',
+  'uuid',
+];
 const GATEWAY = [
   ...SHARED,
   ...['fastify', '@fastify/helmet', '@fastify/rate-limit', '@fastify/swagger', '@fastify/swagger-ui'],
-  ...['pino', 'prom-client', 'micro-eth-signer', '../chains/node_modules/@noble/curves/secp256k1.js'],
+  ...['pino', 'prom-client', 'micro-eth-signer', '@noble/curves/secp256k1.js', '@noble/curves/ed25519.js'],
+  ...['@scure/base', '@scure/bip32', '@scure/btc-signer'],
 ];
 const ENCLAVE = [...SHARED, '@node-rs/argon2', 'age-encryption', 'koffi'];
 

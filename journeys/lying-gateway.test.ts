@@ -1,9 +1,10 @@
 /** The SDK against a gateway that lies: each lie is found on the device, before anything secret leaves it or is signed. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { evmCodec } from '@kedge/chains';
 import { type Account, createClientKey, recover, resume, signUp } from '@kedge/sdk';
-import { Transaction } from 'ethers';
+import { Interface, Transaction } from 'ethers';
 import {
   createTestGateway,
   createTestProject,
@@ -105,9 +106,10 @@ test('another key than the wallet’s is not used', async () => {
   });
 });
 
-test('a transfer with a fee that nobody would pay, or to somebody else, is not signed', async () => {
+test('a transfer with a fee that nobody would pay, to somebody else, or that is an approval, is not signed', async () => {
   const codec = evmCodec(31_337);
-  const build = (to: string, maxFeePerGas: bigint) =>
+  const other = '0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC';
+  const build = (to: string, maxFeePerGas: bigint, more: object = {}) =>
     Transaction.from({
       type: 2,
       chainId: 31_337,
@@ -117,16 +119,31 @@ test('a transfer with a fee that nobody would pay, or to somebody else, is not s
       gasLimit: 21_000,
       maxFeePerGas,
       maxPriorityFeePerGas: 1n,
+      ...more,
     }).unsignedSerialized;
-  const answers = [build(stranger, 10n ** 12n), build('0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC', 10n ** 9n)];
+  const erc20 = new Interface(['function approve(address, uint256)', 'function transfer(address, uint256)']);
+  const call = (name: string, value: bigint) => ({
+    value,
+    data: erc20.encodeFunctionData(name, [stranger, 10n ** 17n]),
+  });
+  const answers = [
+    build(stranger, 10n ** 12n),
+    build(other, 10n ** 9n),
+    build(other, 10n ** 9n, call('approve', 0n)),
+    build(other, 10n ** 9n, call('transfer', 0n)),
+    build(stranger, 10n ** 9n, call('approve', 10n ** 17n)),
+    build(stranger, 10n ** 9n, { data: '0x01' }),
+  ];
   const account = await newAccount();
   const wallet = await account.createWallet((await account.createVault('v')).id);
   for (const unsigned of answers) {
     const lied = service();
     const lying: typeof lied.fetch = async (input, init) =>
-      String(input).endsWith('/transfers')
+      String(input).includes('/transfers')
         ? new Response(
             JSON.stringify({
+              id: randomUUID(),
+              held_until: new Date(0).toISOString(),
               unsigned_tx: unsigned,
               intent: { chain: 'evm', network: 'eip155:31337', from: null, outputs: [], fee_max: '0', warnings: [] },
             }),

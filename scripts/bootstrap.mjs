@@ -17,6 +17,7 @@ const [verb = '', ...args] = process.argv.slice(2);
 const peers = [
   { name: 'softhsm2', file: '/usr/bin/softhsm2-util', for: 'the PKCS#11 tests' },
   { name: 'postgresql', file: '/usr/lib/postgresql', for: 'the PostgreSQL tests' },
+  { name: 'electrum', file: '/usr/bin/electrum', for: 'the tests with Electrum' },
   { name: 'chromium', file: '/usr/bin/chromium', for: 'the browser tests' },
 ];
 
@@ -97,6 +98,9 @@ function testSlow() {
       'packages/server/src/fuzz.test.ts',
       'packages/enclave/src/unjoinable.test.ts',
       'packages/mpc/src/decoders.test.ts',
+      'packages/chains/src/bitcoin/esplora.test.ts',
+      'packages/chains/src/bitcoin/messages.test.ts',
+      'packages/chains/src/fuzz.test.ts',
     ],
     {
       KEDGE_MINUTES: String(minutes),

@@ -2,7 +2,8 @@
  * Keeps the documentation equal to the code. `npm run docs` writes, `npm run docs -- --check` only says what is stale:
  * docs/errors.md and docs/api.md are made whole; in every other page the blocks between markers are:
  *
- *     <!-- table:settings -->  <!-- table:commands -->  <!-- table:doctor -->   from the code, up to <!-- /table -->
+ *     <!-- table:settings -->  <!-- table:commands -->  <!-- table:doctor -->  <!-- table:warnings -->   from the code,
+ *                              up to <!-- /table -->
  *     <!-- cut:NAME -->        what a journey recorded in docs/cut/NAME.txt, up to <!-- /cut -->
  *
  * It also follows every relative link and anchor.
@@ -10,6 +11,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { warningMeanings } from '@kedge/chains';
 import { BODY_BYTES_MAX, type Endpoint, endpoints, errorCodes, errorEntry, type PrincipalKind } from '@kedge/core';
 import { z } from 'zod';
 import { commands } from '../packages/cli/src/commands/all.ts';
@@ -61,6 +63,7 @@ function withBlocks(text: string): string {
     settings: settingsTable,
     commands: commandsTable,
     doctor: doctorTable,
+    warnings: warningsTable,
   };
   return text
     .replace(
@@ -110,6 +113,13 @@ function doctorTable(): string {
   return table(
     ['code', 'found'],
     findingMeanings.map(([finding, meaning]) => [code(finding), meaning]),
+  );
+}
+
+function warningsTable(): string {
+  return table(
+    ['warning', 'what to do'],
+    Object.entries(warningMeanings).map(([warning, meaning]) => [code(warning), meaning]),
   );
 }
 
@@ -220,7 +230,7 @@ function schemaOf(type: z.ZodType, io: 'input' | 'output', objects: Map<string, 
 
 function endpointSection(
   name: string,
-  { method, path, summary, principals, proof, query, body, response, status }: Endpoint,
+  { method, path, summary, principals, proof, query, body, upload, response, status }: Endpoint,
   objects: Map<string, JsonSchema>,
 ): string {
   const parts = [
@@ -230,6 +240,8 @@ function endpointSection(
   ];
   if (query) parts.push(`Query: ${inlineFields(schemaOf(query, 'input', objects))}.`);
   if (body) parts.push(fieldTable(schemaOf(body, 'input', objects)));
+  if (upload) parts.push('multipart/form-data: a part `file` of application/octet-stream, and these fields:');
+  if (upload) parts.push(fieldTable(schemaOf(upload, 'input', objects)));
   const answer = schemaOf(response, 'output', objects);
   parts.push(
     status === 204

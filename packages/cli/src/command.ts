@@ -49,6 +49,7 @@ const valueFlags = [
   'kind',
   'label',
   'level',
+  'network',
   'out',
   'passphrase-file',
   'project',

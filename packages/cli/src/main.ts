@@ -2,6 +2,7 @@
  * `kedge`: one table of commands, found by their words. It parses the line, runs the command, prints its result as
  * lines or as JSON, and turns an error into one sentence and what to do next. Exit code 1 for an error, 2 for a wrong line.
  */
+import { ChainError } from '@kedge/chains';
 import { errorEntry, KedgeError } from '@kedge/core';
 import { parseLine } from './command.ts';
 import { commands } from './commands/all.ts';
@@ -39,6 +40,7 @@ function usage(noun: string | undefined): string {
 function explain(error: unknown): { code: string; detail: string; next_step: string | null } {
   if (error instanceof KedgeError)
     return { code: error.code, detail: error.message, next_step: errorEntry(error.code).nextStep };
+  if (error instanceof ChainError) return { code: error.code, detail: error.message, next_step: null };
   return { code: 'failed', detail: error instanceof Error ? error.message : String(error), next_step: null };
 }
 

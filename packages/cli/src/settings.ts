@@ -24,6 +24,7 @@ export interface Settings {
   readonly 'root.pin_file': string;
   /** Empty: the devnet's. */
   readonly 'evm.rpc_url': string;
+  readonly 'evm.other_rpc_urls': string;
   readonly 'evm.chain_id': number;
   readonly 'evm.confirmations': number;
   readonly 'gateway.rotation_batch': number;
@@ -33,6 +34,7 @@ export interface Settings {
   readonly 'limits.recoveries_per_address_per_hour': number;
   readonly 'limits.sign_ups_per_address_per_hour': number;
   readonly 'enclave.opens_per_minute_max': number;
+  readonly 'enclave.officers': string;
   readonly backups: string;
   readonly log_level: string;
 }
@@ -54,7 +56,8 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'root.token_label': 'The label by which the token is found.',
   'root.pin_file': 'A file with the PIN of the token.',
   'evm.rpc_url': 'JSON-RPC of an EVM node; empty starts the devnet.',
-  'evm.chain_id': 'The chain that this node must be on.',
+  'evm.other_rpc_urls': 'Further nodes of that chain, separated by spaces, asked when the first one fails.',
+  'evm.chain_id': 'The chain that the nodes must be on.',
   'evm.confirmations': 'Blocks after which a transaction counts as final.',
   'gateway.rotation_batch': 'Client secrets rewrapped in one step of a rotation, 1 to 1,000; smaller is gentler.',
   'gateway.request_ms_max': 'When a request is given up, 1,000 to 20,000; backups have ten minutes.',
@@ -63,6 +66,8 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'limits.recoveries_per_address_per_hour': 'Recoveries an hour from one address, per gateway process.',
   'limits.sign_ups_per_address_per_hour': 'Sign-ups an hour from one address, per gateway process.',
   'enclave.opens_per_minute_max': 'Wallet openings a minute, over all, at which the breaker trips.',
+  'enclave.officers':
+    'age recipients (`age1…`) of two to eight officers, separated by spaces: cold backup keys are sealed to them.',
   backups: 'The folder for backups; gateway and enclave write to the same one.',
   log_level: '`debug`, `info`, `warn`, `error` or `silent`.',
 };
@@ -102,6 +107,7 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'root.token_label': 'kedge',
     'root.pin_file': file('pin'),
     'evm.rpc_url': '',
+    'evm.other_rpc_urls': '',
     'evm.chain_id': 31_337,
     'evm.confirmations': 12,
     'gateway.rotation_batch': 1_000,
@@ -111,6 +117,7 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'limits.recoveries_per_address_per_hour': 100,
     'limits.sign_ups_per_address_per_hour': 100,
     'enclave.opens_per_minute_max': 6_000,
+    'enclave.officers': '',
     backups: file('backups'),
     log_level: 'warn',
   };

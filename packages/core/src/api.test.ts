@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { BODY_BYTES_MAX, type Endpoint, endpoints, PAGE_SIZE_MAX, principalKinds } from './api.ts';
+import { endpoints } from './api.ts';
+import { BODY_BYTES_MAX, type Endpoint, PAGE_SIZE_MAX, principalKinds } from './api-schema.ts';
 
 const all = Object.entries(endpoints) as [string, Endpoint][];
 const jsonSchema = (schema: z.ZodType, io: 'input' | 'output') =>
@@ -26,7 +27,8 @@ for (const [name, row] of all) {
     if (row.method === 'GET') assert.equal(row.body, undefined, 'a GET has no body');
     else assert.equal(row.query, undefined, 'only a GET has a query');
     if (row.method === 'GET') assert.equal(row.proof, undefined, 'a GET takes no proof: it changes nothing');
-    for (const schema of [row.body, row.params, row.query]) if (schema) assertStrict(jsonSchema(schema, 'input'), name);
+    for (const schema of [row.body, row.upload, row.params, row.query])
+      if (schema) assertStrict(jsonSchema(schema, 'input'), name);
     for (const [schema, io] of [
       [row.body, 'input'],
       [row.query, 'input'],
@@ -82,7 +84,7 @@ test('a publishable key, which anybody can read in a web page, only signs up, si
 
 test('every text that comes in has a longest length, every number a greatest value, every list of ours a page', () => {
   for (const [name, row] of all) {
-    for (const schema of [row.body, row.query, row.params])
+    for (const schema of [row.body, row.upload, row.query, row.params])
       if (schema) assertBounded(jsonSchema(schema, 'input'), name);
   }
   assert.equal(BODY_BYTES_MAX <= 64 * 1024, true);

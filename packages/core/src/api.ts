@@ -6,47 +6,26 @@
  * chain's smallest unit.
  */
 import { z } from 'zod';
-import type { OperatorAct, UserAct } from './proof.ts';
-
-export const BODY_BYTES_MAX = 64 * 1024;
-/** For endpoints that read whole tables. All others end within half a minute. */
-export const SLOW_REQUEST_MS_MAX = 600_000;
-export const PAGE_SIZE_MAX = 100;
-
-/** Who calls. The one list, also the authorisation matrix's. */
-export const principalKinds = ['anonymous', 'publishable_key', 'secret_key', 'user', 'operator'] as const;
-export type PrincipalKind = (typeof principalKinds)[number];
-
-const uuid = z.uuid().toLowerCase();
-const base64Url = (bytesMax: number) =>
-  z
-    .string()
-    .max(Math.ceil((bytesMax * 4) / 3))
-    .regex(/^[A-Za-z0-9_-]*$/, 'base64url without padding');
-const hex = (bytesMax: number) =>
-  z
-    .string()
-    .max(2 * bytesMax)
-    .regex(/^([0-9a-f]{2})*$/, 'lower-case hex');
-const evmHex = (bytesMax: number) =>
-  z
-    .string()
-    .max(2 + 2 * bytesMax)
-    .regex(/^0x([0-9a-f]{2})+$/, '0x and lower-case hex');
-const time = z.iso.datetime();
-const amount = z.string().regex(/^(0|[1-9][0-9]{0,77})$/, 'a whole number of the smallest unit');
-const name = z
-  .string()
-  .trim()
-  .min(1)
-  .max(64)
-  .regex(/^\P{C}*$/u, 'no control characters');
-const account = z.union([z.email().max(254).toLowerCase(), uuid]);
-const page = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(PAGE_SIZE_MAX).default(20),
-  cursor: z.string().max(200).optional(),
-});
-const listOf = <T extends z.ZodType>(item: T) => z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+import {
+  account,
+  amount,
+  asset,
+  base64Url,
+  type Endpoint,
+  endpoint,
+  evmHex,
+  hex,
+  id,
+  listOf,
+  name,
+  page,
+  principalKinds,
+  scopes,
+  signedSchema,
+  time,
+  uuid,
+} from './api-schema.ts';
+import { backupKeyEndpoints } from './backup-key-api.ts';
 
 export const problemSchema = z
   .object({
@@ -128,8 +107,19 @@ export const intentSchema = z
     chain: z.string(),
     network: z.string(),
     from: z.string().nullable(),
-    outputs: z.array(z.object({ to: z.string(), amount, asset: z.string() })),
-    fee_max: amount,
+    outputs: z.array(
+      z.object({
+        to: z.string(),
+        amount,
+        asset: z.string(),
+        change: z.boolean().default(false).meta({ description: 'Back to the wallet itself.' }),
+      }),
+    ),
+    allowances: z
+      .array(z.object({ spender: z.string(), amount, asset: z.string() }))
+      .default([])
+      .meta({ description: 'What another may take later.' }),
+    fee_max: amount.nullable().meta({ description: 'Null where the bytes do not say.' }),
     warnings: z.array(z.string()),
   })
   .meta({ id: 'Intent' });
@@ -141,17 +131,13 @@ export const transactionSchema = z
     chain: z.string(),
     tx_hash: z.string(),
     raw_tx: z.string(),
-    status: z.enum(['submitted', 'broadcasting', 'confirming', 'completed', 'failed']),
+    status: z.enum(['submitted', 'broadcasting', 'confirming', 'completed', 'failed', 'replaced', 'expired']),
     confirmations: z.number().int(),
     receipt: z.record(z.string(), z.unknown()).nullable(),
     intent: intentSchema,
     created_at: time,
   })
   .meta({ id: 'Transaction' });
-
-export const signedSchema = z
-  .object({ document: base64Url(8192), signature: base64Url(64) })
-  .meta({ id: 'Signed', description: 'A document of the enclave with its P-256 signature.' });
 
 export const enclaveSchema = z
   .object({
@@ -194,25 +180,6 @@ const opened = z.object({
 const secondProof = z.strictObject({
   second_proof: z.string().max(4096).meta({ description: 'The same act, proven by another operator.' }),
 });
-
-export interface Endpoint {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  readonly path: `/v1/${string}`;
-  readonly summary: string;
-  readonly principals: readonly PrincipalKind[];
-  /** The act that the header `Kedge-Proof` must prove, where one is needed. */
-  readonly proof?: UserAct | OperatorAct;
-  readonly params?: z.ZodObject;
-  readonly query?: z.ZodObject;
-  readonly body?: z.ZodType;
-  readonly response: z.ZodType;
-  readonly status: 200 | 201 | 204;
-  /** It may take as long as `SLOW_REQUEST_MS_MAX`. */
-  readonly slow?: true;
-}
-
-const endpoint = <const E extends Endpoint>(row: E): E => row;
-const id = <const N extends string>(key: N) => z.strictObject({ [key]: uuid } as { [K in N]: typeof uuid });
 
 export const endpoints = {
   getEnclave: endpoint({
@@ -280,6 +247,27 @@ export const endpoints = {
     status: 204,
   }),
 
+  createToken: endpoint({
+    method: 'POST',
+    path: '/v1/tokens',
+    summary: 'A web token for an hour, for a secret key.',
+    principals: ['secret_key'],
+    body: z.strictObject({
+      scopes: z
+        .array(z.enum(scopes))
+        .min(1)
+        .max(scopes.length)
+        .optional()
+        .meta({ description: 'What the token may do; all that the secret key may, if left out.' }),
+    }),
+    response: z.object({
+      access_token: z.string().meta({ description: 'A JWT. Shown once.' }),
+      token_type: z.literal('Bearer'),
+      expires_in: z.number().int().meta({ description: 'Seconds.' }),
+      scopes: z.array(z.enum(scopes)).nullable(),
+    }),
+    status: 201,
+  }),
   createUser: endpoint({
     method: 'POST',
     path: '/v1/users',
@@ -464,7 +452,15 @@ export const endpoints = {
     summary: 'What the chain says the wallet holds.',
     principals: ['user', 'secret_key'],
     params: id('wallet_id'),
-    response: z.object({ amount, asset: z.string() }),
+    query: z.strictObject({ asset }),
+    response: z.object({
+      amount: amount.meta({ description: 'What blocks say.' }),
+      unconfirmed: z
+        .string()
+        .regex(/^(0|-?[1-9][0-9]{0,77})$/)
+        .meta({ description: 'What transactions on their way would add; negative if they take.' }),
+      asset: z.string(),
+    }),
     status: 200,
   }),
   openWallet: endpoint({
@@ -495,11 +491,27 @@ export const endpoints = {
     params: id('wallet_id'),
     body: z.strictObject({
       to: z.string().max(128),
-      amount,
+      amount: z.union([amount, z.literal('all')]).meta({ description: '`all`: what the wallet holds, less the fee.' }),
+      asset,
       fee_level: z.enum(['slow', 'recommended', 'fast']).default('recommended'),
+      fee_max: amount.optional().meta({ description: 'The most that the fee may come to.' }),
     }),
-    response: z.object({ unsigned_tx: evmHex(4096), intent: intentSchema }),
+    response: z.object({
+      id: uuid,
+      held_until: time.meta({ description: 'Until then no other transfer of the wallet gets what this one uses.' }),
+      unsigned_tx: evmHex(4096),
+      intent: intentSchema,
+    }),
     status: 200,
+  }),
+  deleteTransfer: endpoint({
+    method: 'DELETE',
+    path: '/v1/wallets/{wallet_id}/transfers/{transfer_id}',
+    summary: 'Give up an unsigned transfer; what it held is free at once.',
+    principals: ['user', 'secret_key'],
+    params: z.strictObject({ wallet_id: uuid, transfer_id: uuid }),
+    response: z.null(),
+    status: 204,
   }),
   createTransaction: endpoint({
     method: 'POST',
@@ -530,6 +542,8 @@ export const endpoints = {
     response: transactionSchema,
     status: 200,
   }),
+
+  ...backupKeyEndpoints,
 
   startRotation: endpoint({
     method: 'POST',
@@ -622,9 +636,11 @@ type In<T> = T extends z.ZodType ? z.input<T> : undefined;
 type Field<E, K extends string> = E extends { readonly [P in K]: infer S } ? S : undefined;
 
 /** What a handler gets for an endpoint: parsed. */
-export type Parsed<N extends EndpointName, K extends 'params' | 'query' | 'body'> = Out<
+export type Parsed<N extends EndpointName, K extends 'params' | 'query' | 'body' | 'upload'> = Out<
   Field<(typeof endpoints)[N], K>
 >;
 /** What a caller gives for an endpoint. */
-export type Given<N extends EndpointName, K extends 'params' | 'query' | 'body'> = In<Field<(typeof endpoints)[N], K>>;
+export type Given<N extends EndpointName, K extends 'params' | 'query' | 'body' | 'upload'> = In<
+  Field<(typeof endpoints)[N], K>
+>;
 export type ResponseOf<N extends EndpointName> = z.output<(typeof endpoints)[N]['response']>;

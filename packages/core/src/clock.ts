@@ -41,3 +41,16 @@ export function systemClock(): Clock {
     },
   };
 }
+
+/** What one look at the clocks may add to service time: a pause of the machine adds no more than this. */
+const SERVICE_GAIN_MS_MAX = 10 * 60_000;
+
+/**
+ * By how much service time grows between two looks at the clocks: the least of what both say, at most ten minutes, and
+ * nothing when one of them went back or isn't a number. So moving a clock or switching the service off shortens no wait.
+ */
+export function serviceGainMs(passed: { readonly wallMs: number; readonly monotonicMs: number }): number {
+  const gain = Math.min(passed.wallMs, passed.monotonicMs, SERVICE_GAIN_MS_MAX);
+  // biome-ignore lint/complexity/useMathMinMax: not Math.max, which would let a NaN through.
+  return gain > 0 ? gain : 0;
+}

@@ -7,8 +7,16 @@
 const table = {
   // the request
   request_invalid: [400, 'The request does not fit the schema.', 'Compare it with /openapi.json and send it again.'],
-  request_too_large: [413, 'The request is larger than this endpoint takes.', 'Send at most 64 KiB.'],
-  media_type_unsupported: [415, 'The body is not JSON.', 'Send it with content-type: application/json.'],
+  request_too_large: [
+    413,
+    'The request is larger than this endpoint takes.',
+    'Send at most 64 KiB, or a file of at most 10 MiB.',
+  ],
+  media_type_unsupported: [
+    415,
+    'The body is not of the type that this endpoint takes.',
+    'Send application/json; for files multipart/form-data with a part of application/octet-stream.',
+  ],
   not_found: [404, 'There is no such thing here, or it is not yours to see.', 'Check the id and the credential.'],
   method_not_allowed: [405, 'That path exists, but not with this method.', 'See /docs for the methods of each path.'],
   unauthenticated: [
@@ -93,6 +101,30 @@ const table = {
     'Read the detail, build a new transaction and sign it.',
   ],
   insufficient_funds: [409, 'The wallet does not hold enough for amount and fee.', 'Fund it, or send less.'],
+  fee_too_high: [409, 'The fee could come to more than was allowed.', 'Wait for cheaper blocks, or allow more.'],
+  not_replaceable: [
+    409,
+    'Nothing can take the place of this transaction any more.',
+    'Look at what became of it, and send a new one if that is needed.',
+  ],
+  transfers_full: [
+    409,
+    'The wallet has 16 transfers that wait to be signed, which is the most.',
+    'Sign them or give them up, or wait two minutes.',
+  ],
+
+  // backup keys
+  cold_keys_unavailable: [
+    409,
+    'No cold key can be made here: fewer than two officers are configured.',
+    'Ask for key_environment HOT, or have the operator configure officers.',
+  ],
+
+  key_refused: [
+    409,
+    'The service shows a key that the enclave did not attest for this request.',
+    'Do not use that key. The operator finds the report in the ledger.',
+  ],
 
   // operators
   rotation_running: [

@@ -16,6 +16,8 @@ export type WalletId = Id<'wallet'>;
 export type TransactionId = Id<'transaction'>;
 export type ClientKeyId = Id<'client_key'>;
 export type ApiKeyId = Id<'api_key'>;
+export type BackupKeyId = Id<'backup_key'>;
+export type KeyBackupId = Id<'key_backup'>;
 export type EventId = Id<'event'>;
 
 /** A new id for the primary database (RFC 9562 UUIDv7). */

@@ -24,6 +24,47 @@ test('an engine answers as soon as it is started, and gives money and blocks', a
   }
 });
 
+test('a token is made, held and counted as its holders count it', async () => {
+  const evm = await startEvm();
+  try {
+    const token = await evm.createToken();
+    await evm.fundToken(token, ADDRESS, 5n);
+    await evm.withoutBlocks(() => evm.fundToken(token, ADDRESS, 7n));
+    const balanceOf = `0x70a08231${ADDRESS.slice(2).padStart(64, '0')}`;
+    const held = await ask(evm.rpcUrl, 'eth_call', [{ to: token, data: balanceOf }, 'latest']);
+    assert.equal(BigInt(String(held)), 12n);
+    assert.notEqual(await evm.createToken(), token);
+  } finally {
+    await evm.stop();
+  }
+});
+
+test('a reorg replaces the newest blocks and keeps those below, and blocks come when they are asked for', async () => {
+  const evm = await startEvm();
+  const hashAt = async (height: string) =>
+    ((await ask(evm.rpcUrl, 'eth_getBlockByNumber', [height, false])) as { hash: string }).hash;
+  try {
+    await evm.mine(6);
+    const before = [await hashAt('0x3'), await hashAt('0x4'), await hashAt('0x6')];
+    await evm.reorg(3);
+    assert.equal(await ask(evm.rpcUrl, 'eth_blockNumber', []), '0x6');
+    const after = [await hashAt('0x3'), await hashAt('0x4'), await hashAt('0x6')];
+    assert.deepEqual(
+      after.map((hash, at) => hash === before[at]),
+      [true, false, false],
+    );
+    await evm.withoutBlocks(async () => {
+      const [from] = (await ask(evm.rpcUrl, 'eth_accounts', [])) as [string];
+      await ask(evm.rpcUrl, 'eth_sendTransaction', [{ from, to: ADDRESS, value: '0x1' }]);
+      assert.equal(await ask(evm.rpcUrl, 'eth_blockNumber', []), '0x6');
+      await evm.mine(1);
+      assert.equal(await ask(evm.rpcUrl, 'eth_getBalance', [ADDRESS, 'latest']), '0x1');
+    });
+  } finally {
+    await evm.stop();
+  }
+});
+
 test('two engines run side by side, and a stopped one frees its port', async () => {
   const [one, two] = await Promise.all([startEvm(), startEvm()]);
   assert.notEqual(one.rpcUrl, two.rpcUrl);

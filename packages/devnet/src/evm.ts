@@ -14,6 +14,14 @@ export interface EvmDevnet {
   /** Adds to the balance of an address, out of thin air. */
   fund(address: string, wei: bigint): Promise<void>;
   mine(blocks: number): Promise<void>;
+  /** Replaces the newest blocks by as many empty ones. What was funded after the block below them is gone, too. */
+  reorg(depth: number): Promise<void>;
+  /** Runs `work` while no transaction starts a block: only {@link EvmDevnet.mine} makes one. */
+  withoutBlocks<T>(work: () => Promise<T>): Promise<T>;
+  /** A new ERC-20 token (OpenZeppelin's, 18 decimals) that nobody holds any of yet. Gives its address. */
+  createToken(): Promise<string>;
+  /** Adds to what an address holds of such a token, in a block of its own. `amount` in the token's smallest unit. */
+  fundToken(token: string, address: string, amount: bigint): Promise<void>;
   /** Resolves when the process is gone and its port is free again. */
   stop(): Promise<void>;
 }
@@ -36,17 +44,68 @@ export async function startEvm({ port = 0 }: { port?: number } = {}): Promise<Ev
   try {
     const rpcUrl = `http://${await listening(anvil)}`;
     await call(rpcUrl, 'eth_chainId', []);
+    const mine = async (blocks: number): Promise<void> => {
+      await call(rpcUrl, 'anvil_mine', [quantity(BigInt(blocks))]);
+    };
+    // Sent by the first of anvil's own accounts, whose key anvil holds.
+    const send = async (transaction: { to?: string; data: string }): Promise<Record<string, unknown>> => {
+      const [from] = (await call(rpcUrl, 'eth_accounts', [])) as [string];
+      const id = await call(rpcUrl, 'eth_sendTransaction', [
+        { from, gas: quantity(GAS_OF_DEPLOYMENT), ...transaction },
+      ]);
+      let receipt = await call(rpcUrl, 'eth_getTransactionReceipt', [id]);
+      if (receipt === null) {
+        await mine(1); // no block starts by itself at the moment
+        receipt = await call(rpcUrl, 'eth_getTransactionReceipt', [id]);
+      }
+      const { status } = (receipt ?? {}) as { status?: string };
+      if (status !== '0x1') throw new Error(`anvil took the transaction ${String(id)}, and it failed`);
+      return receipt as Record<string, unknown>;
+    };
     return {
       rpcUrl,
       chainId: 31337,
-      fund: (address, wei) => call(rpcUrl, 'anvil_addBalance', [address, quantity(wei)]),
-      mine: (blocks) => call(rpcUrl, 'anvil_mine', [quantity(BigInt(blocks))]),
+      async fund(address, wei) {
+        await call(rpcUrl, 'anvil_addBalance', [address, quantity(wei)]);
+      },
+      mine,
+      async reorg(depth) {
+        await call(rpcUrl, 'anvil_reorg', [depth, []]);
+      },
+      async withoutBlocks(work) {
+        await call(rpcUrl, 'evm_setAutomine', [false]);
+        try {
+          return await work();
+        } finally {
+          await call(rpcUrl, 'evm_setAutomine', [true]);
+        }
+      },
+      async createToken() {
+        const { contractAddress } = await send({ data: tokenBytecode() });
+        return String(contractAddress);
+      },
+      async fundToken(token, address, amount) {
+        await send({ to: token, data: `${MINT}${word(BigInt(address))}${word(amount)}` });
+      },
       stop,
     };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** `mint(address,uint256)`, which the account that deployed the token may call. */
+const MINT = '0x40c10f19';
+const GAS_OF_DEPLOYMENT = 5_000_000n;
+
+/** OpenZeppelin's ERC20PresetMinterPauser as they compiled it, with its two constructor arguments: a name and a symbol. */
+function tokenBytecode(): string {
+  const artifact = '@openzeppelin/contracts/build/contracts/ERC20PresetMinterPauser.json';
+  const { bytecode } = createRequire(import.meta.url)(artifact) as { bytecode: string };
+  const text = (value: string) => word(BigInt(value.length)) + Buffer.from(value).toString('hex').padEnd(64, '0');
+  // The ABI puts texts behind the words that say where they start.
+  return `${bytecode}${word(64n)}${word(128n)}${text('Devnet Token')}${text('DEV')}`;
 }
 
 /** The platform's package holds the plain binary: no install script has to run for it. */
@@ -83,16 +142,22 @@ function listening(anvil: ChildProcess): Promise<string> {
   });
 }
 
-async function call(rpcUrl: string, method: string, params: readonly unknown[]): Promise<void> {
+async function call(rpcUrl: string, method: string, params: readonly unknown[]): Promise<unknown> {
   const response = await fetch(rpcUrl, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
   });
-  const { error } = (await response.json()) as { error?: { message: string } };
+  const { error, result } = (await response.json()) as { error?: { message: string }; result?: unknown };
   if (error !== undefined) throw new Error(`anvil refuses ${method}: ${error.message}`);
+  return result;
 }
 
 function quantity(value: bigint): string {
   return `0x${value.toString(16)}`;
+}
+
+/** 32 bytes of the ABI, in hex. */
+function word(value: bigint): string {
+  return value.toString(16).padStart(64, '0');
 }

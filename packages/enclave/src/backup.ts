@@ -18,7 +18,7 @@ import type { RootKeys } from './root-keys.ts';
 import { SoftwareRootKeys } from './software.ts';
 
 /** Every table but the lease, which belongs to a running enclave. */
-export const vaultTables = ['head', 'state', 'wallets'] as const;
+export const vaultTables = ['head', 'state', 'wallets', 'backup_keys'] as const;
 export const BACKUP_FORMAT = 1;
 const NAME = /^[0-9a-z-]{1,64}$/;
 

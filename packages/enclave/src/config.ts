@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { fromBase64Url, type ProofKey } from '@kedge/core';
 import { type DatabaseLimits, databaseLimits } from '@kedge/store';
+import { OFFICERS_MAX } from './backup-keys.ts';
 import type { EnclaveAddress } from './client.ts';
 
 export interface EnclaveConfig {
@@ -21,6 +22,8 @@ export interface EnclaveConfig {
   readonly operators: ReadonlyMap<string, ProofKey>;
   readonly opensPerMinuteMax: number;
   readonly backups: string;
+  /** age recipients (`age1…`) to whom cold backup keys are sealed; none, or two to eight. */
+  readonly officers: readonly string[];
 }
 
 export const OPENS_PER_MINUTE_DEFAULT = 6_000;
@@ -66,6 +69,7 @@ export function parseEnclaveConfig(value: unknown): EnclaveConfig {
     opensPerMinuteMax:
       config.opensPerMinuteMax === undefined ? OPENS_PER_MINUTE_DEFAULT : Number(config.opensPerMinuteMax),
     backups: text(config.backups, 'backups'),
+    officers: parseOfficers(config.officers),
   };
 }
 
@@ -76,6 +80,22 @@ function parseLimits(given: unknown): DatabaseLimits {
       throw new Error(`In the configuration of the enclave, databaseLimits.${name} is not a number of milliseconds.`);
   }
   return limits;
+}
+
+/** One recipient twice would let one person thaw alone. */
+function parseOfficers(given: unknown): readonly string[] {
+  const officers = given === undefined ? [] : given;
+  const fits =
+    Array.isArray(officers) &&
+    officers.every((officer) => typeof officer === 'string' && /^age1[02-9ac-hj-np-z]{58}$/.test(officer)) &&
+    new Set(officers).size === officers.length &&
+    officers.length !== 1 &&
+    officers.length <= OFFICERS_MAX;
+  if (!fits)
+    throw new Error(
+      `In the configuration of the enclave, officers is not a list of two to ${OFFICERS_MAX} different age recipients (age1…).`,
+    );
+  return officers as readonly string[];
 }
 
 /** Two names with one key would let one person act as two. */

@@ -148,6 +148,32 @@ crashTest('a wallet is created', async () => {
   };
 });
 
+crashTest('a backup key is created', async () => {
+  const key = randomBytes(16).toString('hex');
+  const wanted = {
+    project,
+    user: 'customer',
+    key,
+    type: 'ed25519',
+    environment: 'HOT',
+    nonce: null,
+    signWith: null,
+  } as const;
+  let made: Uint8Array | null = null;
+  return {
+    run: async () => {
+      made = (await opened.enclave.createBackupKey(wanted)).publicKey;
+    },
+    async check(acknowledged) {
+      assert.equal(made !== null, acknowledged);
+      const { publicKey } = await opened.enclave.createBackupKey(wanted); // the same again: nobody heard the answer
+      if (made) assert.deepEqual(publicKey, made);
+      const { outcome } = await opened.enclave.verifyBackupKey({ project, user: 'customer', key, publicKey });
+      assert.equal(outcome, 'passed');
+    },
+  };
+});
+
 crashTest('an account is recovered', async () => {
   const user = await createTestUser(opened, project);
   const { wallet, publicKey } = await user.createWallet();

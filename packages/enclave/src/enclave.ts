@@ -9,11 +9,29 @@
  * A `proof` is the text of the header `Kedge-Proof` (core/proof.ts).
  */
 
+import type { BackupKeyEnvironment, BackupKeyType, SignableField } from '@kedge/core';
+
 /** A document of the enclave and its P-256 signature (`r ‖ s`) over `"kedge/<kind>/v1\0" ‖ document`. */
 export interface Signed {
-  /** RFC 8259 JSON, UTF-8. The bytes are what is signed. */
+  /** JSON in the spelling of RFC 8785, UTF-8. The bytes are what is signed. */
   readonly document: Uint8Array;
   readonly signature: Uint8Array;
+}
+
+/** What a check of recovery material found; all but `good` say why it would not help in a recovery. */
+export type BackupFinding =
+  | 'good'
+  | 'not_for_this_enclave'
+  | 'checksum_differs'
+  | 'chain_code_invalid'
+  | 'key_differs'
+  | 'xpub_differs';
+
+/** A signature in the form of the vendor that people come from, and the text that it covers. */
+export interface VendorSignature {
+  /** ECDSA P-256 with SHA-256 by the same identity, DER, over the text in UTF-8. The text starts with `{` or a hex digit. */
+  readonly signature: Uint8Array;
+  readonly payload: string;
 }
 
 /** One version of the server key: made, in use, only opening, opening nothing, gone. */
@@ -22,7 +40,7 @@ export type ServerKeyState = 'active' | 'decrypt_only' | 'retired' | 'destroyed'
 export interface ServerKeyVersion {
   readonly version: number;
   readonly state: ServerKeyState;
-  /** Wallets still wrapped under it. */
+  /** Wallets and backup keys still wrapped under it. */
   readonly wallets: number;
   /** Service time in ms until it may be destroyed; null unless `retired`. */
   readonly destroyableInMs: number | null;
@@ -114,6 +132,42 @@ export interface Enclave {
     call: UserCall & { readonly wallet: string; readonly clientSecret: Uint8Array },
   ): Promise<{ answer: Uint8Array; receipt: Signed }>;
 
+  /**
+   * Makes a backup key. Idempotent for the same project, user and key. `attestation`: kind `key-attestation`, core's
+   * `KeyAttestation`. Fields of `signWith` that are not about the key itself are what the gateway says they are.
+   * Throws `cold_keys_unavailable`, `conflict` (the key exists as another), `overloaded`.
+   */
+  createBackupKey(call: {
+    readonly project: string;
+    readonly user: string;
+    readonly key: string;
+    readonly type: BackupKeyType;
+    readonly environment: BackupKeyEnvironment;
+    /** The client's, 16 to 64 bytes. */
+    readonly nonce: Uint8Array | null;
+    /** Null: the signature covers the hex of the public key. Else these, where they have a value, and the public key. */
+    readonly signWith: { readonly [F in SignableField]: string | null } | null;
+  }): Promise<{ publicKey: Uint8Array; vendor: VendorSignature; attestation: Signed; receipt: Signed }>;
+  /** Whether the sealed key opens and is the private half of `publicKey`. */
+  verifyBackupKey(call: {
+    readonly project: string;
+    readonly user: string;
+    readonly key: string;
+    readonly publicKey: Uint8Array;
+  }): Promise<{ outcome: 'passed' | 'attention' | 'held_offline'; receipt: Signed }>;
+  /** RSA-4096 for OAEP with SHA-256: SubjectPublicKeyInfo in DER. `signed`: kind `encryption-key`. */
+  encryptionKey(): Promise<{ version: number; publicKey: Uint8Array; signed: Signed }>;
+  /** Decrypts recovery material, compares, and says no more than what it found. */
+  verifyBackup(call: {
+    readonly project: string;
+    readonly backup: string;
+    readonly version: number;
+    readonly data: Uint8Array;
+    readonly checksum: Uint8Array | null;
+    readonly publicKey: Uint8Array | null;
+    readonly chainCode: Uint8Array | null;
+  }): Promise<{ finding: BackupFinding; receipt: Signed }>;
+
   /** Checks an operator's `operator_sign_in`. Answers while sealed. */
   operatorSignIn(call: { readonly proof: string }): Promise<{ operator: string }>;
   /** Makes the next server key and starts to rewrap. Throws `rotation_running`. */
@@ -125,7 +179,7 @@ export interface Enclave {
   rewrapClientSecrets(call: {
     readonly secrets: readonly { readonly project: string; readonly user: string; readonly clientSecret: Uint8Array }[];
   }): Promise<{ serverKey: number; secrets: readonly (Uint8Array | null)[] }>;
-  /** Rewraps up to `limit` wallets under the active server key. */
+  /** Rewraps up to `limit` wallets, then backup keys, under the active server key. */
   rewrapWallets(call: { readonly limit: number }): Promise<{ rewrapped: number; left: number }>;
   /** Retires the old version once nothing is wrapped under it and a minute has passed. Throws `rotation_not_running`,
    * `rotation_running`. */

@@ -85,6 +85,7 @@ async function candidate({ url, files }: { url: string; files: string }, holder:
         opensPerMinuteMax: 1_000,
         cores: 1,
         backups: backupFolder(`${files}.backups`),
+        officers: [],
       });
       return { folder, db, clock, mirrorFile, backups: '', enclave, restart: () => assert.fail('not here') };
     },
@@ -217,6 +218,7 @@ test('as processes: a standby takes over within ten seconds of the last renewal,
       operators: new Map(),
       opensPerMinuteMax: 1_000,
       backups: join(folder, 'backups'),
+      officers: [],
     };
     const ended = serveEnclave(config, { clock, database: (db) => db, mirror: (mirror) => mirror }, (line) => {
       lines.push(line as Record<string, unknown>);

@@ -3,7 +3,7 @@
  * hostile gateway encoded. A list in the place of a text would be another name for the same thing, and a list of numbers
  * in the place of bytes would be stored and never compare equal. `service.ts` checks each call here, and nothing twice.
  */
-import { KedgeError, PROOF_CHARS_MAX } from '@kedge/core';
+import { backupKeyEnvironments, backupKeyTypes, KedgeError, PROOF_CHARS_MAX, signableFields } from '@kedge/core';
 import type { WireMethod } from './wire.ts';
 
 type Check = (value: unknown) => boolean;
@@ -56,6 +56,11 @@ const hash = bytes(32, 32);
 const clientSecret = bytes(256);
 const sealedRecovery = bytes(1_024);
 
+/** As integrators name their users. */
+const keyName = { project: text(64), user: text(256), key: text(64) };
+/** RSA-4096 in SubjectPublicKeyInfo is the longest. */
+const publicKey = bytes(1_024, 32);
+
 const calls = {
   status: nothing,
   attestation: nothing,
@@ -75,6 +80,24 @@ const calls = {
     publicKey: nullable(bytes(33, 32)),
   }),
   openWallet: record({ ...user, wallet: text(64), clientSecret }),
+  createBackupKey: record({
+    ...keyName,
+    type: oneOf(...backupKeyTypes),
+    environment: oneOf(...backupKeyEnvironments),
+    nonce: nullable(bytes(64, 16)),
+    signWith: nullable(record(Object.fromEntries(signableFields.map((field) => [field, nullable(text(256))])))),
+  }),
+  verifyBackupKey: record({ ...keyName, publicKey }),
+  encryptionKey: nothing,
+  verifyBackup: record({
+    project: text(64),
+    backup: text(64),
+    version: integer(1),
+    data: bytes(512, 512),
+    checksum: nullable(hash),
+    publicKey: nullable(publicKey),
+    chainCode: nullable(hash),
+  }),
   operatorSignIn: record({ proof }),
   startRotation: record({ proof }),
   startRotationWhenDue: nothing,

@@ -69,6 +69,7 @@ export async function serveEnclave(
     opensPerMinuteMax: config.opensPerMinuteMax,
     cores: availableParallelism(),
     backups: backupFolder(config.backups),
+    officers: config.officers,
   });
   const server = await listen(enclave, config.listen, (error) =>
     process.stderr.write(`enclave: ${describeBug(error)}\n`),

@@ -3,11 +3,10 @@
  * what the monotonic and the wall clock say, and by ten minutes at most; a restart adds nothing. So moving a clock or
  * switching the service off shortens no wait. Guess limits and the seven days before a key is destroyed use it.
  */
-import { type CborValue, type Clock, decodeCbor, encodeCbor, MINUTE_MS } from '@kedge/core';
+import { type CborValue, type Clock, decodeCbor, encodeCbor, MINUTE_MS, serviceGainMs } from '@kedge/core';
 import type { SealedState } from './state.ts';
 
 export const TICK_MS = MINUTE_MS;
-const GAIN_MAX_MS = 10 * MINUTE_MS;
 
 export class ServiceTime {
   readonly #clock: Clock;
@@ -48,10 +47,9 @@ export class ServiceTime {
   }
 
   #gain(): number {
-    const wall = this.#clock.wallMs() - this.#wallMs;
-    const monotonic = this.#clock.monotonicMs() - this.#monotonicMs;
-    const gain = Math.min(wall, monotonic, GAIN_MAX_MS);
-    // biome-ignore lint/complexity/useMathMinMax: not Math.max, which would let a NaN through.
-    return gain > 0 ? gain : 0; // a clock that jumped back, or isn't a number, adds nothing
+    return serviceGainMs({
+      wallMs: this.#clock.wallMs() - this.#wallMs,
+      monotonicMs: this.#clock.monotonicMs() - this.#monotonicMs,
+    });
   }
 }

@@ -29,10 +29,13 @@ import {
 import type { Database } from '@kedge/store';
 import { type Account, Accounts, withKey, withoutKey } from './accounts.ts';
 import { type BackupFolder, encodeManifest, writeBackup } from './backup.ts';
+import { backupKeyMethods } from './backup-key-methods.ts';
+import { createBackupKeys } from './backup-keys.ts';
 import type { Enclave } from './enclave.ts';
 import { sealTo } from './hpke.ts';
 import { OpenLimits } from './limits.ts';
 import type { Mirror } from './mirror.ts';
+import { endsStretch, yieldToCallers } from './outer-wraps.ts';
 import { assertParameters } from './parameters.ts';
 import { type Expected, ProofChecker, p256Jwk, sameKey } from './proofs.ts';
 import type { RootKeys } from './root-keys.ts';
@@ -40,14 +43,7 @@ import { ServerKeys } from './server-keys.ts';
 import { ServiceTime, TICK_MS } from './service-time.ts';
 import { readSigned, signDocument } from './signing.ts';
 import { type Finding, SealedState } from './state.ts';
-import {
-  type Curve,
-  createSealedWallets,
-  endsStretch,
-  generateWalletKey,
-  versionOf,
-  yieldToCallers,
-} from './wallets.ts';
+import { type Curve, createSealedWallets, generateWalletKey, versionOf } from './wallets.ts';
 import { wireMethods } from './wire.ts';
 import { WordsHasher } from './words.ts';
 
@@ -66,6 +62,8 @@ export interface EnclaveDeps {
   /** Argon2id hashes at once. */
   readonly cores: number;
   readonly backups: BackupFolder;
+  /** age recipients to whom cold backup keys are sealed. */
+  readonly officers: readonly string[];
 }
 
 export interface RunningEnclave extends Enclave {
@@ -99,6 +97,9 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
   const serverKeys = await ServerKeys.load(rootKeys, state, time);
   const accounts = await Accounts.load(state, time);
   const wallets = createSealedWallets({ db, rootKeys, serverKeys, random });
+  const keyParts = { db, rootKeys, serverKeys, random, officers: deps.officers };
+  const backupKeys = createBackupKeys({ kind: 'backup-key', ...keyParts });
+  const ownKeys = createBackupKeys({ kind: 'encryption-key', ...keyParts });
   const words = new WordsHasher(rootKeys, deps.cores);
   const limits = new OpenLimits(clock, deps.opensPerMinuteMax);
   const boot = random(16);
@@ -168,6 +169,12 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       throw new KedgeError('request_invalid', 'The sealed message about the words is not of the right form.');
     }
     return { recoverySecret, secondWrap };
+  };
+  const countByVersion = async () => {
+    const counts = new Map(await wallets.countByVersion());
+    for (const [version, count] of await backupKeys.countByVersion())
+      counts.set(version, (counts.get(version) ?? 0) + count);
+    return counts;
   };
   const sealedHash = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 
@@ -303,6 +310,8 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       };
     },
 
+    ...backupKeyMethods({ rootKeys, backupKeys, ownKeys, random, at, receipt }),
+
     async startRotation({ proof }) {
       const operator = checkOperator(proof, 'rotate');
       return { receipt: await serverKeys.startRotation((version) => receipt('rotate', { operator, version })) };
@@ -314,7 +323,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
     },
 
     async rotation() {
-      const counts = await wallets.countByVersion();
+      const counts = await countByVersion();
       return {
         running: serverKeys.rotating,
         retirableInMs: serverKeys.retirableInMs,
@@ -337,12 +346,19 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       return { serverKey: serverKeys.active, secrets: rewrapped };
     },
 
-    rewrapWallets: ({ limit }) => wallets.rewrap(limit),
+    async rewrapWallets({ limit }) {
+      const first = await wallets.rewrap(limit);
+      const second = await backupKeys.rewrap(Math.max(0, limit - first.rewrapped));
+      return { rewrapped: first.rewrapped + second.rewrapped, left: first.left + second.left };
+    },
 
     async finishRotation() {
-      const counts = await wallets.countByVersion();
+      const counts = await countByVersion();
       if ([...counts.keys()].some((version) => version !== serverKeys.active)) {
-        throw new KedgeError('rotation_running', 'Some wallets are still wrapped under the old version.');
+        throw new KedgeError(
+          'rotation_running',
+          'Some wallets or backup keys are still wrapped under the old version.',
+        );
       }
       const version = serverKeys.active;
       return { receipt: await serverKeys.retire((retired) => receipt('finish_rotation', { version, retired })) };
@@ -355,7 +371,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       };
     },
 
-    compact: () => db.compact(['state', 'wallets']),
+    compact: () => db.compact(['state', 'wallets', 'backup_keys']),
 
     async checkLedger(held) {
       if (ledger === null) return;

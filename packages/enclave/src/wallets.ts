@@ -6,7 +6,6 @@
 import { createECDH, generateKeyPairSync } from 'node:crypto';
 import {
   addressBytes,
-  bytesToHex,
   clientSecretAddress,
   concatBytes,
   equalBytes,
@@ -22,15 +21,12 @@ import {
 } from '@kedge/core';
 import type { Database } from '@kedge/store';
 import { opensslAead, opensslHmac } from './aead.ts';
+import { createOuterWraps, type OuterWraps } from './outer-wraps.ts';
 import type { RootKeys } from './root-keys.ts';
 import type { ServerKeys } from './server-keys.ts';
 
 const PAYLOAD_PAD = 512;
 const LOOKUP = 20;
-const FIRST = [0, '00000000-0000-0000-0000-000000000000'] as const;
-export const REWRAP_MAX = 1_000;
-/** So many are rewrapped before those who want to open a wallet have their turn: one or two milliseconds. */
-const REWRAP_AT_A_STRETCH = 50;
 
 export type Curve = 'secp256k1' | 'ed25519';
 
@@ -58,10 +54,7 @@ interface FoundRow {
   readonly payload: Uint8Array;
 }
 
-/** What a rotation touches. */
-type WrappedRow = Omit<FoundRow, 'payload'> & { readonly id: string };
-
-export interface SealedWallets {
+export interface SealedWallets extends Pick<OuterWraps, 'countByVersion' | 'rewrap'> {
   /** A new client secret under the active server key: version (4, big-endian) ‖ wrapped. */
   createClientSecret(project: string, user: string): Promise<Uint8Array>;
   rewrapClientSecret(project: string, user: string, sealed: Uint8Array): Promise<Uint8Array>;
@@ -71,10 +64,6 @@ export interface SealedWallets {
   open(name: WalletName, clientSecret: Uint8Array): Promise<WalletContent>;
   /** Throws `KedgeError('client_secret_superseded')` when a rotation has retired the version it is wrapped under. */
   assertCurrent(clientSecret: Uint8Array): void;
-  /** How many are wrapped under each version. */
-  countByVersion(): Promise<ReadonlyMap<number, number>>;
-  /** Rewraps up to `limit` of those not under the active version; each is opened again before it is written. */
-  rewrap(limit: number): Promise<{ rewrapped: number; left: number }>;
 }
 
 export function createSealedWallets(deps: {
@@ -84,6 +73,7 @@ export function createSealedWallets(deps: {
   random: RandomBytes;
 }): SealedWallets {
   const { db, rootKeys, serverKeys, random } = deps;
+  const outerWraps = createOuterWraps({ db, serverKeys, table: 'wallets', address: serverWrapAddress });
 
   const lookupOf = async ({ project, user, wallet }: WalletName) =>
     (await rootKeys.mac(addressBytes(['kedge/lookup/v1', project, user, wallet]))).slice(0, LOOKUP);
@@ -128,42 +118,12 @@ export function createSealedWallets(deps: {
   ): Promise<WalletContent> => {
     const secret = await openClientSecret(project, user, sealedSecret);
     const half = walletHalf(secret, wallet, opensslHmac);
-    const aad = addressBytes(serverWrapAddress(bytesToHex(row.lookup), row.server_key));
-    const inner = await serverKeys.unwrap('wallet', row.server_key, row.outer_wrap, aad);
+    const inner = await outerWraps.unwrap(row);
     const dataKey = open(opensslAead, half, inner, walletAddress('data-key', project, user, wallet));
     const content = dataKey && open(opensslAead, dataKey, row.payload, walletAddress('payload', project, user, wallet));
     for (const used of [secret, half, dataKey]) used?.fill(0);
     if (content === null) throw new KedgeError('sealed_data_invalid');
     return decodeContent(content);
-  };
-
-  const countOld = async (active: number) => {
-    const [row] = await db.query<{ count: bigint }>('select count(*) as count from wallets where server_key <> $1', [
-      active,
-    ]);
-    return Number(row!.count);
-  };
-
-  /** Where the next batch of a rotation starts, and how many were left after the last: both are looked up anew at the end. */
-  let progress: {
-    readonly active: number;
-    readonly after: readonly [version: number, id: string];
-    readonly left: number | null;
-  } | null = null;
-
-  const rewrapOuter = async ({ lookup, server_key: version, outer_wrap: outer }: WrappedRow, active: number) => {
-    const lookupHex = bytesToHex(lookup);
-    const inner = await serverKeys.unwrap(
-      'wallet',
-      version,
-      outer,
-      addressBytes(serverWrapAddress(lookupHex, version)),
-    );
-    const aad = addressBytes(serverWrapAddress(lookupHex, active));
-    const wrapped = await serverKeys.wrap('wallet', inner, aad);
-    const again = await serverKeys.unwrap('wallet', active, wrapped, aad);
-    if (!equalBytes(inner, again)) throw new Error('a rewrapped wallet does not open');
-    return wrapped;
   };
 
   return {
@@ -201,15 +161,10 @@ export function createSealedWallets(deps: {
       );
       const inner = seal(opensslAead, random, half, dataKey, walletAddress('data-key', project, user, wallet));
       for (const used of [secret, half, dataKey, encoded, made.key]) used.fill(0);
-      const version = serverKeys.active;
-      const outer = await serverKeys.wrap(
-        'wallet',
-        inner,
-        addressBytes(serverWrapAddress(bytesToHex(lookup), version)),
-      );
+      const { serverKey, outer } = await outerWraps.wrap(lookup, inner);
       await db.query(
         'insert into wallets (id, lookup, server_key, outer_wrap, payload) values ($1, $2, $3, $4, $5) on conflict (lookup) do nothing',
-        [newVaultRowId(random), lookup, version, outer, payload],
+        [newVaultRowId(random), lookup, serverKey, outer, payload],
       );
       // Two calls for one wallet may have raced: what is stored is what counts.
       return openRow((await find(lookup))!, name, sealedSecret);
@@ -227,62 +182,9 @@ export function createSealedWallets(deps: {
       if (known?.state === 'retired' || known?.state === 'destroyed') throw new KedgeError('client_secret_superseded');
     },
 
-    async countByVersion() {
-      const rows = await db.query<{ server_key: number; count: bigint }>(
-        'select server_key, count(*) as count from wallets group by server_key',
-      );
-      return new Map(rows.map((row) => [row.server_key, Number(row.count)]));
-    },
-
-    async rewrap(limit) {
-      const active = serverKeys.active;
-      const { after, left } = progress?.active === active ? progress : { after: FIRST, left: null };
-      const { found: rows, rewrapped } = await db.transaction(async (tx) => {
-        // From where the last batch ended: what it left behind in the index would be read again and again.
-        const found = await tx.query<WrappedRow>(
-          `select id, lookup, server_key, outer_wrap from wallets where server_key <> $1 and (server_key, id) > ($2, $3)
-           order by server_key, id limit $4 for update skip locked`,
-          [active, ...after, Math.min(limit, REWRAP_MAX)],
-        );
-        const ids: string[] = [];
-        const wraps: Uint8Array[] = [];
-        for (const [index, row] of found.entries()) {
-          if (endsStretch(index)) await yieldToCallers();
-          // A damaged row stays as it is, keeps the old version from being retired, and holds up nobody else.
-          const wrap = await rewrapOuter(row, active).catch(nullIfDamaged);
-          if (wrap === null) continue;
-          ids.push(row.id);
-          wraps.push(wrap);
-        }
-        await tx.query(
-          `update wallets set server_key = $1, outer_wrap = new.outer_wrap
-           from (select unnest($2::uuid[]) as id, unnest($3::bytea[]) as outer_wrap) as new where wallets.id = new.id`,
-          [active, ids, wraps],
-        );
-        return { found, rewrapped: ids.length };
-      });
-      const last = rows.at(-1);
-      const expected = left === null || !last ? 0 : left - rows.length;
-      // Nothing left, by our own counting: then the database's word counts, from the start.
-      const counted = expected > 0 ? expected : await countOld(active);
-      progress = { active, after: expected > 0 && last ? [last.server_key, last.id] : FIRST, left: counted };
-      return { rewrapped, left: counted };
-    },
+    countByVersion: outerWraps.countByVersion,
+    rewrap: outerWraps.rewrap,
   };
-}
-
-export function endsStretch(index: number): boolean {
-  return index % REWRAP_AT_A_STRETCH === REWRAP_AT_A_STRETCH - 1;
-}
-
-/** Lets what waits in the event loop go first: rewrapping itself waits for nothing. */
-export function yieldToCallers(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-function nullIfDamaged(error: unknown): null {
-  if (error instanceof KedgeError && error.code === 'sealed_data_invalid') return null;
-  throw error;
 }
 
 /** The version of the server key that a sealed client secret says it is wrapped under. */

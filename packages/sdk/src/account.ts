@@ -3,7 +3,7 @@
  * enclave is checked against its identity, every unsigned transaction is decoded here before it is signed, and a
  * wallet's key is in memory only while it signs. What must survive on the device is {@link DeviceState}.
  */
-import { evmCodec } from '@kedge/chains';
+import { evmCodec, type Intent, type KeySignature, NATIVE_ASSET, type SigningDigest } from '@kedge/chains';
 import {
   createSealingKey,
   decodeCbor,
@@ -44,8 +44,10 @@ export interface DeviceState {
 export interface TransferRequest {
   readonly to: string;
   readonly amount: bigint;
+  /** A token, by the address of its contract; the chain's own coin by default. */
+  readonly asset?: string;
   readonly feeLevel?: 'slow' | 'recommended' | 'fast';
-  /** The most that the fee may come to; by default a tenth of the amount, but at least 0.01 of the chain's coin. */
+  /** The most that the fee may come to; by default a tenth of the amount of coin, but at least 0.01 of it. */
   readonly feeMax?: bigint;
 }
 
@@ -193,7 +195,7 @@ function createAccount(connection: Connection, initial: DeviceState): Account {
         wallet: wallet.id,
         public_key: toBase64Url(publicKey),
       });
-      if (codecOf(wallet).address(publicKey) !== wallet.address)
+      if (codecOf(wallet).account(publicKey) !== wallet.address)
         throw tampered('The address is not the one of the wallet’s key.');
       return wallet;
     },
@@ -221,40 +223,40 @@ function createAccount(connection: Connection, initial: DeviceState): Account {
       const { key } = decodeCbor(plaintext) as { key: Uint8Array };
       const secret = wallet.second_wrap ? openOwnKey(requireWrapSecret(device), key) : key.slice();
       for (const used of [plaintext, key]) used.fill(0);
-      if (!equalBytes(secp256k1.getPublicKey(secret, true), hexToBytes(wallet.public_key)))
+      if (!equalBytes(secp256k1.getPublicKey(secret, true), hexToBytes(wallet.public_key))) {
+        secret.fill(0);
         throw tampered('The key that was opened is not the key of this wallet.');
+      }
       return secret;
     },
 
-    async transfer(wallet, { to, amount, feeLevel = 'recommended', feeMax }) {
+    async transfer(wallet, request) {
       const codec = codecOf(wallet);
-      const { unsigned_tx: unsignedTx } = await authed().call('createTransfer', {
+      const { to, amount, asset = NATIVE_ASSET, feeLevel = 'recommended' } = request;
+      const { id, unsigned_tx: unsignedTx } = await authed().call('createTransfer', {
         params: { wallet_id: wallet.id },
-        body: { to, amount: String(amount), fee_level: feeLevel },
+        body: { to, amount: String(amount), asset, fee_level: feeLevel },
       });
-      const unsigned = hexToBytes(unsignedTx.slice(2));
-      const intent = codec.decode(unsigned);
-      const [output, ...more] = intent.outputs;
-      if (
-        !output ||
-        more.length > 0 ||
-        output.to !== codec.parseAddress(to) ||
-        output.amount !== amount ||
-        intent.warnings.length > 0
-      ) {
-        throw tampered('The transaction that the service built is not the transfer you asked for.');
+      let signed: Uint8Array;
+      try {
+        const unsigned = hexToBytes(unsignedTx.slice(2));
+        assertAsked(codec, codec.decode(unsigned, wallet.address), request);
+        const digests = codec.digests(unsigned); // nothing is opened for bytes that can't be signed
+        const secret = await account.openWallet(wallet);
+        let signatures: readonly KeySignature[];
+        try {
+          signatures = digests.map((digest) => signDigest(secret, digest));
+        } finally {
+          secret.fill(0);
+        }
+        signed = codec.final(codec.attach(unsigned, signatures));
+      } catch (error) {
+        // Nobody is going to sign it, so what it holds may go to the next one at once and not in two minutes.
+        await authed()
+          .call('deleteTransfer', { params: { wallet_id: wallet.id, transfer_id: id } })
+          .catch(() => {});
+        throw error;
       }
-      const feeAllowed = feeMax ?? (amount / 10n > FEE_UNASKED_MAX ? amount / 10n : FEE_UNASKED_MAX);
-      if (intent.feeMax > feeAllowed) {
-        throw new KedgeError(
-          'transaction_invalid',
-          `The fee could come to ${intent.feeMax}, more than the ${feeAllowed} allowed. Nothing was signed. Allow more with feeMax if that is right.`,
-        );
-      }
-      const secret = await account.openWallet(wallet);
-      const signatures = codec.digests(unsigned).map(({ digest }) => signDigest(secret, digest));
-      secret.fill(0);
-      const signed = codec.attach(unsigned, signatures, hexToBytes(wallet.public_key));
       return authed().call('createTransaction', {
         params: { wallet_id: wallet.id },
         body: { raw_tx: `0x${bytesToHex(signed)}` },
@@ -328,9 +330,44 @@ function openOwnKey(wrapSecret: Uint8Array, sealedKey: Uint8Array): Uint8Array {
   return secret;
 }
 
-function signDigest(secret: Uint8Array, digest: Uint8Array): { signature: Uint8Array; recovery: 0 | 1 } {
-  const bytes = secp256k1.sign(digest, secret, { prehash: false, format: 'recovered' });
-  return { recovery: bytes[0] === 1 ? 1 : 0, signature: bytes.slice(1) };
+function signDigest(secret: Uint8Array, { input, digest }: SigningDigest): KeySignature {
+  const publicKey = secp256k1.getPublicKey(secret, true);
+  return { input, publicKey, signature: secp256k1.sign(digest, secret, { prehash: false }) };
+}
+
+/** One output and nothing else, as asked for, at a fee that is allowed. Throws. */
+function assertAsked(
+  codec: ReturnType<typeof codecOf>,
+  intent: Intent,
+  { to, amount, asset = NATIVE_ASSET, feeMax }: TransferRequest,
+): void {
+  const [output, ...more] = intent.outputs;
+  // A high fee is for feeMax to judge, and a bad destination is told below.
+  const warnings = intent.warnings.filter((warning) => warning !== 'fee_high' && warning !== 'output_unspendable');
+  if (
+    !output ||
+    more.length > 0 ||
+    output.to !== codec.parseAddress(to) ||
+    output.amount !== amount ||
+    output.asset !== (asset === NATIVE_ASSET ? asset : codec.parseAddress(asset)) ||
+    intent.allowances.length > 0 ||
+    warnings.length > 0
+  ) {
+    throw tampered('The transaction that the service built is not the transfer you asked for.');
+  }
+  if (intent.warnings.includes('output_unspendable'))
+    throw new KedgeError(
+      'transaction_invalid',
+      `Nobody could spend what arrives at ${output.to}. Nothing was signed. Check the address with the person you pay.`,
+    );
+  const tenth = asset === NATIVE_ASSET ? amount / 10n : 0n;
+  const allowed = feeMax ?? (tenth > FEE_UNASKED_MAX ? tenth : FEE_UNASKED_MAX);
+  if (intent.feeMax === null || intent.feeMax > allowed) {
+    throw new KedgeError(
+      'transaction_invalid',
+      `The fee could come to ${intent.feeMax ?? 'any amount'}, more than the ${allowed} allowed. Nothing was signed. Allow more with feeMax if that is right.`,
+    );
+  }
 }
 
 /** The codec of the wallet's own network, so that a transaction for another one is refused. */

@@ -26,10 +26,16 @@ export interface Patience {
   readonly untilMs: number;
 }
 
+/** A file, encrypted by its owner, with the fields that go beside it. */
+type UploadOf<N extends EndpointName> = [Given<N, 'upload'>] extends [undefined]
+  ? undefined
+  : { readonly file: Uint8Array; readonly fields: Given<N, 'upload'> };
+
 /** What a call of that endpoint takes. `proof` is asked for a fresh proof at each try. */
 export type CallOptions<N extends EndpointName> = Part<'params', Given<N, 'params'>> &
   ([Given<N, 'query'>] extends [undefined] ? { readonly query?: never } : { readonly query?: Given<N, 'query'> }) &
-  Part<'body', Given<N, 'body'>> & {
+  Part<'body', Given<N, 'body'>> &
+  Part<'upload', UploadOf<N>> & {
     readonly proof?: (attempt: number, patience: Patience) => Promise<string>;
     /** Of the act that this call belongs to, if it is not an act of its own. */
     readonly patience?: Patience;
@@ -93,12 +99,14 @@ export function createClient(options: ClientOptions): Client {
         params,
         query,
         body,
+        upload,
         proof,
         patience = newPatience(),
       } = given as {
         params?: object;
         query?: object;
         body?: unknown;
+        upload?: { readonly file: Uint8Array; readonly fields: object };
         proof?: (attempt: number, patience: Patience) => Promise<string>;
         patience?: Patience;
       };
@@ -114,7 +122,8 @@ export function createClient(options: ClientOptions): Client {
         if (body !== undefined) headers['content-type'] = 'application/json';
         try {
           const tryMs = endpoint.slow ? SLOW_REQUEST_MS_MAX : TRY_MS_MAX;
-          const response = await send(fetch, target, endpoint.method, headers, body, tryMs);
+          const content = upload ? formOf(upload) : body === undefined ? undefined : JSON.stringify(body);
+          const response = await send(fetch, target, endpoint.method, headers, content, tryMs);
           return endpoint.response.parse(response) as ResponseOf<typeof name>;
         } catch (error) {
           if (!(error instanceof KedgeError) || !retryable.has(error.code)) throw error;
@@ -133,7 +142,7 @@ async function send(
   target: URL,
   method: string,
   headers: Record<string, string>,
-  body: unknown,
+  body: string | FormData | undefined,
   timeoutMs: number,
 ): Promise<unknown> {
   const signal = AbortSignal.timeout(timeoutMs);
@@ -143,7 +152,7 @@ async function send(
     response = await fetch(target, {
       method,
       headers,
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body }),
       redirect: 'error',
       signal,
     });
@@ -162,6 +171,13 @@ async function send(
     problem.detail ?? errorEntry(code).title,
     Number.isFinite(retryAfter) ? { retryAfterS: retryAfter } : {},
   );
+}
+
+function formOf({ file, fields }: { readonly file: Uint8Array; readonly fields: object }): FormData {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) form.append(name, String(value));
+  form.append('file', new Blob([new Uint8Array(file)], { type: 'application/octet-stream' }), 'backup.bin');
+  return form;
 }
 
 function parse(text: string): unknown {

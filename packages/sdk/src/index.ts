@@ -9,6 +9,13 @@ export {
   type TransferRequest,
   type Wallet,
 } from './account.ts';
+export {
+  type BackupKeyOptions,
+  type BackupKeyService,
+  backupKeys,
+  type RecoveryMaterial,
+  type RootXpub,
+} from './backup-key.ts';
 export { type CallOptions, type Client, type ClientOptions, createClient, randomBytes } from './client.ts';
 export { type ClientKey, createClientKey, importClientKey } from './client-key.ts';
 export { type Connection, connect, connectTo, type ServiceOptions } from './connection.ts';

@@ -30,13 +30,16 @@ import { openApiDocument } from './openapi.ts';
 import { homePage, homeStyle } from './pages/home.ts';
 import { problemOf, toKedgeError } from './problems.ts';
 import { readiness } from './readiness.ts';
+import { backupKeyRoutes } from './routes/backup-keys.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { enclaveRoutes, enclaveView } from './routes/enclave.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { projectRoutes } from './routes/projects.ts';
 import { recoveryRoutes } from './routes/recoveries.ts';
+import { recoveryMaterialRoutes } from './routes/recovery-material.ts';
 import { rotationRoutes, rotationStatus } from './routes/rotations.ts';
 import { sessionRoutes } from './routes/sessions.ts';
+import { tokenRoutes } from './routes/tokens.ts';
 import { transactionRoutes } from './routes/transactions.ts';
 import { userRoutes } from './routes/users.ts';
 import { vaultRoutes } from './routes/vaults.ts';
@@ -44,6 +47,7 @@ import { walletRoutes } from './routes/wallets.ts';
 import { createScheduler, type Scheduler } from './scheduler.ts';
 import type { GatewayDeps, Services } from './services.ts';
 import { acrossProjects, findHead, findLastBackupAt } from './store.ts';
+import { acceptForms } from './upload.ts';
 
 export interface Gateway {
   readonly app: FastifyInstance;
@@ -67,6 +71,7 @@ export async function createGateway(deps: GatewayDeps): Promise<Gateway> {
 
   answerFailures(app);
   app.removeContentTypeParser('text/plain');
+  acceptForms(app);
   await protect(app);
   measure(app, services);
   await documentApi(app, deps.options.url);
@@ -100,7 +105,8 @@ function servicesOf(deps: GatewayDeps): Services {
   const onChainFailure = (error: unknown) =>
     log.warn({ err: error }, 'the ledger could not be brought up to date; the next run tries again');
   const ledger = createLedger({ db, enclave, clock, random, onChainFailure });
-  return { ...deps, enclave, ledger, metrics, boot: newId(clock, random), startedAtMs: clock.wallMs() };
+  const webTokens = deps.key.webTokens(clock);
+  return { ...deps, enclave, ledger, metrics, webTokens, boot: newId(clock, random), startedAtMs: clock.wallMs() };
 }
 
 /** Every endpoint, by the noun of the glossary. One that is missing here does not compile. */
@@ -108,12 +114,15 @@ function handlersOf(services: Services): Handlers {
   return {
     ...enclaveRoutes(services),
     ...projectRoutes(services),
+    ...tokenRoutes(services),
     ...userRoutes(services),
     ...sessionRoutes(services),
     ...recoveryRoutes(services),
     ...vaultRoutes(services),
     ...walletRoutes(services),
     ...transactionRoutes(services),
+    ...backupKeyRoutes(services),
+    ...recoveryMaterialRoutes(services),
     ...rotationRoutes(services),
     ...backupRoutes(services),
     ...ledgerRoutes(services),
@@ -259,7 +268,9 @@ function servePages(app: FastifyInstance, services: Services): void {
   app.get('/metrics', async (_, reply) =>
     reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()),
   );
-  app.get('/.well-known/kedge-enclave.json', async () => jwksOf(await enclaveIdentity(enclave)));
+  app.get('/.well-known/kedge-enclave.json', async (_, reply) =>
+    reply.header('cache-control', 'public, max-age=600').send(jwksOf(await enclaveIdentity(enclave))),
+  );
   app.get('/.well-known/security.txt', (_, reply) =>
     reply.type('text/plain; charset=utf-8').send(
       [

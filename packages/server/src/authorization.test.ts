@@ -27,6 +27,7 @@ const cells: { readonly [N in EndpointName]: { readonly [K in PrincipalKind]: Ce
   // The neighbour's project is one's own, so its key has just been revoked.
   revokeApiKey: { ...refused, operator: [204, 404, 204, 404] },
 
+  createToken: { ...refused, secret_key: 201 },
   createUser: { ...refused, publishable_key: 201, secret_key: 201 },
   listUsers: { ...refused, secret_key: 200 },
   getUser: { ...refused, secret_key: ofProject(200), user: mine(200) },
@@ -49,9 +50,22 @@ const cells: { readonly [N in EndpointName]: { readonly [K in PrincipalKind]: Ce
   openWallet: { ...refused, user: mine(200) },
   exportWallet: { ...refused, user: mine(200) },
   createTransfer: { ...refused, user: mine(503), secret_key: ofProject(503) },
+  deleteTransfer: { ...refused, user: 404, secret_key: 404 }, // nothing was built, as there is no node
   createTransaction: { ...refused, user: mine(400) }, // bytes that are no transaction
   listTransactions: { ...refused, user: mine(200), secret_key: ofProject(200) },
   getTransaction: { ...refused, user: mine(200), secret_key: ofProject(200) },
+
+  createBackupKey: { ...refused, secret_key: 201 },
+  listBackupKeys: { ...refused, secret_key: 200 },
+  getBackupKey: { ...refused, secret_key: ofProject(200) },
+  verifyBackupKey: { ...refused, secret_key: ofProject(200) },
+  registerXpub: { ...refused, secret_key: ofProject(200) },
+  reportBackupKey: { ...refused, secret_key: ofProject(204) },
+  getEncryptionKey: { ...refused, secret_key: 200 },
+  storeSecureData: { ...refused, secret_key: 201 },
+  storeSecureFile: { ...refused, secret_key: 201 },
+  listKeyBackups: { ...refused, secret_key: 200 },
+  verifyKeyBackup: { ...refused, secret_key: ofProject(200) },
 
   startRotation: { ...refused, operator: 201 },
   getRotation: { ...refused, operator: 200 },

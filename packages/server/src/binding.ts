@@ -4,6 +4,7 @@
  * response through its schema, which drops what it doesn't name. `Handlers` makes an endpoint without a handler, or a
  * handler without an endpoint, a compile error. Whether a proof holds is never decided here.
  */
+import { createHash } from 'node:crypto';
 import {
   decodeProof,
   type Endpoint,
@@ -25,6 +26,7 @@ import type { RateLimiter } from './limits.ts';
 import { identify, type Principal, type PrincipalOf, principalName } from './principal.ts';
 import { parseAt, RequestInvalid } from './problems.ts';
 import type { Services } from './services.ts';
+import { readForm, UPLOAD_BYTES_MAX, type UploadedForm } from './upload.ts';
 
 /** The proof that came along: as text for the enclave, and decoded for what the gateway must know of it. */
 export interface CarriedProof {
@@ -34,6 +36,12 @@ export interface CarriedProof {
 
 type Row<N extends EndpointName> = (typeof endpoints)[N];
 
+/** A form whose fields were parsed. */
+interface Uploaded<N extends EndpointName> {
+  readonly file: UploadedForm['file'];
+  readonly fields: Parsed<N, 'upload'>;
+}
+
 /** One request to one endpoint, parsed. */
 export interface Call<N extends EndpointName> {
   readonly principal: PrincipalOf<Row<N>['principals'][number]>;
@@ -41,6 +49,7 @@ export interface Call<N extends EndpointName> {
   readonly query: Parsed<N, 'query'>;
   readonly body: Parsed<N, 'body'>;
   readonly proof: Row<N> extends { readonly proof: string } ? CarriedProof : undefined;
+  readonly upload: Row<N> extends { readonly upload: object } ? Uploaded<N> : undefined;
   /** The id of what this request creates: the same when the request is sent again under its `Idempotency-Key`. */
   readonly resourceId: string;
   /** Changes state, tells of it and stores the answer, in one transaction. Called at most once by a handler. */
@@ -86,10 +95,11 @@ export function bindEndpoints(
       method: endpoint.method,
       url,
       ...(endpoint.slow ? { handlerTimeout: SLOW_REQUEST_MS_MAX } : {}),
+      ...(endpoint.upload ? { bodyLimit: UPLOAD_BYTES_MAX, config: { upload: true } } : {}),
       onRequest: async (request, reply) => {
         if (endpoint.slow) request.raw.socket.setTimeout?.(SLOW_REQUEST_MS_MAX); // an injected request has no real socket
         await limiter.byAddress(request, reply);
-        const principal = await identify(services.db, services.clock, request.headers.authorization);
+        const principal = await identify(services, request.headers.authorization);
         await limiter.byPrincipal(request, reply, principal, name);
         assertMayCall(principal, endpoint);
         request.setDecorator<Principal>('principal', principal);
@@ -111,13 +121,17 @@ async function serve(
 ) {
   const principal = request.getDecorator<Principal>('principal');
   const proof = carriedProof(endpoint, request);
+  const form = endpoint.upload ? await readForm(request) : null;
   const call = {
     principal: principal as never,
     params: (endpoint.params ? parseAt('params', endpoint.params, request.params) : undefined) as never,
     query: parseAt('query', endpoint.query ?? nothing, request.query) as never,
     body: (endpoint.body
       ? parseAt('body', endpoint.body, request.body)
-      : parseAt('body', nothing.nullish(), request.body)) as never,
+      : parseAt('body', nothing.nullish(), form ? null : request.body)) as never,
+    upload: (form && endpoint.upload
+      ? { file: form.file, fields: parseAt('body', endpoint.upload, form.fields) }
+      : undefined) as never,
     proof,
   };
   const key = endpoint.method === 'POST' ? idempotencyKey(request) : undefined;
@@ -129,7 +143,7 @@ async function serve(
       proof: proof?.decoded ?? null,
       method: endpoint.method,
       path: request.url,
-      body: request.body,
+      body: form ? formSummary(form) : request.body,
     });
     if ('replay' in claimed) return send(reply.header('idempotency-replayed', 'true'), endpoint, claimed.replay);
     claim = claimed.claim;
@@ -163,6 +177,11 @@ async function serve(
   }
 }
 
+/** A retry chooses other boundaries: what counts is what the form says. */
+function formSummary({ file, fields }: UploadedForm): object {
+  return { fields, name: file.name, sha256: createHash('sha256').update(file.bytes).digest('hex') };
+}
+
 /** What was given up changes nothing any more: its caller has been told so, and an old server key may have been retired. */
 function assertInTime({ signal }: FastifyRequest): void {
   if (signal.reason?.code === 'FST_ERR_HANDLER_TIMEOUT') throw signal.reason;
@@ -174,8 +193,16 @@ function send(reply: FastifyReply, endpoint: Endpoint, text: string): FastifyRep
 }
 
 function assertMayCall(principal: Principal, endpoint: Endpoint): void {
-  if (endpoint.principals.includes(principal.kind)) return;
-  throw new KedgeError(principal.kind === 'anonymous' ? 'unauthenticated' : 'forbidden');
+  if (!endpoint.principals.includes(principal.kind))
+    throw new KedgeError(principal.kind === 'anonymous' ? 'unauthenticated' : 'forbidden');
+  assertInScope(principal, endpoint);
+}
+
+function assertInScope(principal: Principal, { scope }: Endpoint): void {
+  const granted = principal.kind === 'secret_key' ? (principal.webToken?.scopes ?? null) : null;
+  if (granted === null || (scope !== undefined && granted.includes(scope))) return;
+  const needed = scope === undefined ? 'one without limits' : `the scope ${scope}`;
+  throw new KedgeError('forbidden', `This web token may not do that: it takes ${needed}.`);
 }
 
 /** Presence, shape and act; the enclave looks at everything. */

@@ -40,6 +40,8 @@ export const gatewayConfigSchema = z.strictObject({
   publicUrl: z.url().optional(),
   evm: z.strictObject({
     rpcUrl: z.url(),
+    /** Asked, in this order, when the first one fails. */
+    otherRpcUrls: z.array(z.url()).max(8).default([]),
     chainId: count,
     /** Blocks after which a transaction counts as final. */
     confirmations: count.default(12),

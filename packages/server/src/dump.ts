@@ -12,7 +12,10 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { type Database, dumpTables, loadTables, type Queryable } from '@kedge/store';
 
-/** In the order of their foreign keys. Not here: sessions, operator_sessions, idempotency, jobs. */
+/**
+ * In the order of their foreign keys. Not here: sessions, operator_sessions, idempotency, jobs; and reservations, which a
+ * restored gateway doesn't need: it sends its open transactions again, and the node then counts their nonces.
+ */
 const dumpedTables = [
   'projects',
   'api_keys',
@@ -21,6 +24,9 @@ const dumpedTables = [
   'vaults',
   'wallets',
   'transactions',
+  'backup_keys',
+  'key_backups',
+  'key_backup_parts',
   'events',
   'heads',
   'mirrors',

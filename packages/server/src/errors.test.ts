@@ -49,6 +49,12 @@ describe('a failure', () => {
       assert.equal(toKedgeError(new StoreError(code, 'secret words')).code, expected);
     const chains: [ChainErrorCode, string][] = [
       ['address_invalid', 'request_invalid'],
+      ['amount_too_small', 'request_invalid'],
+      ['descriptor_invalid', 'request_invalid'],
+      ['key_invalid', 'request_invalid'],
+      ['fee_too_high', 'fee_too_high'],
+      ['not_replaceable', 'not_replaceable'],
+      ['signature_missing', 'transaction_invalid'],
       ['transaction_invalid', 'transaction_invalid'],
       ['insufficient_funds', 'insufficient_funds'],
       ['rejected', 'transaction_rejected'],

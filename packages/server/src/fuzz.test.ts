@@ -47,7 +47,8 @@ describe('a request that almost fits', () => {
 async function footprint(gateway: TestGateway): Promise<object> {
   const [counts] = await gateway.db.query(
     `select (select count(*) from events where body not like '%refused"%') as events, (select count(*) from users) as users, (select count(*) from vaults) as vaults,
-       (select count(*) from wallets) as wallets, (select count(*) from sessions) as sessions, (select count(*) from projects) as projects`,
+       (select count(*) from wallets) as wallets, (select count(*) from sessions) as sessions, (select count(*) from backup_keys) as backup_keys,
+       (select count(*) from key_backups) as key_backups, (select count(*) from projects) as projects`,
   );
   return counts!;
 }
@@ -87,7 +88,8 @@ function misfit(endpoint: Endpoint, fitting: TestRequest): fc.Arbitrary<TestRequ
       .oneof(broken, unknown, other)
       .map((value) => JSON.parse(JSON.stringify(value ?? null)) as unknown);
     // Well-formed nonsense: it fits the schema and can't be opened, decoded or believed.
-    const shaped = Object.keys(body).filter((key) => key in nonsense);
+    // (What is stored for a key that others keep may name any.)
+    const shaped = endpoint.path === '/v1/secure/data' ? ['data'] : Object.keys(body).filter((key) => key in nonsense);
     if (endpoint.method === 'POST' && 'chain' in body) shaped.push('second_wrap');
     if (shaped.length > 0) {
       ways.push(
@@ -113,12 +115,18 @@ const base64Url = fc.string({
   unit: fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'),
 });
 
+/** BIP-32, test vector 1: a root, of another key. */
+const SOMEBODYS_XPUB =
+  'xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGMcet8';
+
 const nonsense: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   sealed_recovery: base64Url,
   sealed_passphrase: base64Url,
   second_proof: base64Url,
   public_key: fc.oneof(hexOf(32, 32), hexOf(65, 65), hexOf(0, 65)),
   raw_tx: fc.tuple(fc.constantFrom('', '02', '01', 'f8'), hexOf(1, 200)).map(([type, rest]) => `0x${type}${rest}`),
+  xpub: fc.oneof(base64Url, fc.constant(SOMEBODYS_XPUB)),
+  data: fc.base64String({ maxLength: 300 }),
   second_wrap: fc.record({
     public_key: fc.oneof(
       hexOf(33, 33),

@@ -1,12 +1,13 @@
 /**
  * The gateway's own key: 32 bytes in a 0600 file, made at the first start. It seals the stored answers of idempotent
  * requests, which may hold session tokens, so that a dump of the database shows none. It opens nothing of a wallet.
- * Losing it costs the answers of the last day and nothing else.
+ * Losing it costs the answers of the last day, and web tokens of the last hour.
  */
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
-import type { RandomBytes } from '@kedge/core';
+import type { Clock, RandomBytes } from '@kedge/core';
+import { createWebTokens, type WebTokens } from './web-tokens.ts';
 
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
@@ -17,10 +18,13 @@ export interface GatewayKey {
   seal(plaintext: string, address: Uint8Array): Uint8Array;
   /** Null when it was sealed under another key or for another place. */
   open(sealed: Uint8Array, address: Uint8Array): string | null;
+  /** Issues and reads web tokens, with a signing key that follows from this one. */
+  webTokens(clock: Clock): WebTokens;
 }
 
 export function gatewayKey(key: Uint8Array, random: RandomBytes): GatewayKey {
   return {
+    webTokens: (clock) => createWebTokens(clock, key),
     seal(plaintext, address) {
       const nonce = random(NONCE_BYTES);
       const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(address);

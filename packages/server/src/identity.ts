@@ -32,7 +32,12 @@ export function publicKeyOf({ x, y }: IdentityJwk): Uint8Array {
   return concatBytes(new Uint8Array([4]), fromBase64Url(x), fromBase64Url(y));
 }
 
-/** The identity as a JSON Web Key Set, with the thumbprint as `kid`. */
+/**
+ * The identity as a JSON Web Key Set, with the thumbprint as `kid`. `kedge_uses` says what its signatures are about:
+ * the assignment of backup keys, in the bare form and attested, and documents of the enclave.
+ */
 export function jwksOf(identity: IdentityJwk): object {
-  return { keys: [{ ...identity, alg: 'ES256', use: 'sig', kid: thumbprint(identity) }] };
+  return { keys: [{ ...identity, alg: 'ES256', use: 'sig', kid: thumbprint(identity), kedge_uses }] };
 }
+
+const kedge_uses = ['assignment-sig', 'attestation'];

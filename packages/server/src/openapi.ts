@@ -56,6 +56,14 @@ export function openApiDocument(url: string): Json {
             },
           }
         : {}),
+      ...(endpoint.upload
+        ? {
+            requestBody: {
+              required: true,
+              content: { 'multipart/form-data': { schema: formOf(schemaOf(endpoint.upload, 'input')) } },
+            },
+          }
+        : {}),
       responses: {
         [endpoint.status]:
           endpoint.status === 204
@@ -82,12 +90,19 @@ export function openApiDocument(url: string): Json {
       schemas: components,
       securitySchemes: {
         publishable_key: bearer('`pk_…`, for apps: signs up, signs in and recovers, and pins the enclave.'),
-        secret_key: bearer('`sk_…`, for the backend of a project: reads all of it.'),
+        secret_key: bearer('`sk_…`, for the backend of a project: reads all of it; or a web token made with one.'),
         user: bearer('`us_…`, the session of a user.'),
         operator: bearer('`op_…`, the session of an operator.'),
       },
     },
   };
+}
+
+/** The fields, and the file beside them. */
+function formOf(fields: Json): Json {
+  const file = { type: 'string', contentMediaType: 'application/octet-stream' };
+  const { properties = {}, required = [] } = fields as { properties?: Json; required?: string[] };
+  return { ...fields, properties: { file, ...properties }, required: ['file', ...required] };
 }
 
 type SchemaOf = (schema: z.ZodType, io: 'input' | 'output') => Json;

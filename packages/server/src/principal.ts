@@ -13,20 +13,23 @@ import {
   type PrincipalKind,
   type ProjectId,
   type RandomBytes,
+  type Scope,
   toBase64Url,
   type UserId,
 } from '@kedge/core';
-import type { Database } from '@kedge/store';
+import type { Services } from './services.ts';
 import {
   type AcrossProjects,
   acrossProjects,
   findApiKey,
+  findApiKeyById,
   findOperatorSession,
   findSession,
   type ProjectRow,
   touchOperatorSession,
   touchSession,
 } from './store.ts';
+import type { WebToken } from './web-tokens.ts';
 
 export const SESSION_MS = 12 * HOUR_MS;
 export const SESSION_IDLE_MS = HOUR_MS;
@@ -36,7 +39,13 @@ const TOUCH_MS = MINUTE_MS;
 export type Principal =
   | { readonly kind: 'anonymous' }
   | { readonly kind: 'publishable_key'; readonly project: ProjectId; readonly apiKey: ApiKeyId }
-  | { readonly kind: 'secret_key'; readonly project: ProjectId; readonly apiKey: ApiKeyId }
+  | {
+      readonly kind: 'secret_key';
+      readonly project: ProjectId;
+      readonly apiKey: ApiKeyId;
+      /** Of the web token that came instead of the key; null when the key itself came. */
+      readonly webToken: { readonly scopes: readonly Scope[] | null } | null;
+    }
   | { readonly kind: 'user'; readonly project: ProjectId; readonly user: UserId; readonly tokenHash: Uint8Array }
   | { readonly kind: 'operator'; readonly operator: string; readonly tokenHash: Uint8Array };
 
@@ -56,9 +65,12 @@ export function newToken(random: RandomBytes, prefix: TokenPrefix, pin?: string)
 }
 
 /** Throws `KedgeError('unauthenticated')` for a credential that does not hold; none at all is `anonymous`. */
-export async function identify(db: Database, clock: Clock, authorization: string | undefined): Promise<Principal> {
+export async function identify(
+  { db, clock, webTokens }: Pick<Services, 'db' | 'clock' | 'webTokens'>,
+  authorization: string | undefined,
+): Promise<Principal> {
   if (authorization === undefined) return { kind: 'anonymous' };
-  const [, token] = /^Bearer ([A-Za-z0-9_.-]{8,256})$/i.exec(authorization) ?? [];
+  const [, token] = /^Bearer ([A-Za-z0-9_.-]{8,2048})$/i.exec(authorization) ?? [];
   if (token === undefined)
     throw new KedgeError('unauthenticated', 'The header Authorization does not hold a bearer token.');
   const on = acrossProjects(db);
@@ -67,7 +79,9 @@ export async function identify(db: Database, clock: Clock, authorization: string
     ? await user(on, clock, hash)
     : token.startsWith('op_')
       ? await operator(on, clock, hash)
-      : await apiKey(on, hash);
+      : token.startsWith('eyJ')
+        ? await web(on, webTokens.read(token))
+        : await apiKey(on, hash);
   if (principal === null) throw new KedgeError('unauthenticated', 'The key or session is unknown, revoked or over.');
   return principal;
 }
@@ -79,6 +93,7 @@ export function principalName(principal: Principal): string {
       return 'anonymous';
     case 'publishable_key':
     case 'secret_key':
+      // A token counts as its key: stored answers and limits are the key's.
       return `api_key/${principal.apiKey}`;
     case 'user':
       return `user/${principal.user}`;
@@ -89,7 +104,18 @@ export function principalName(principal: Principal): string {
 
 async function apiKey(on: AcrossProjects, hash: Uint8Array): Promise<Principal | null> {
   const row = await findApiKey(on, hash);
-  return row && { kind: `${row.kind}_key`, project: row.project, apiKey: row.id };
+  if (row === null) return null;
+  const { project, id } = row;
+  return row.kind === 'secret'
+    ? { kind: 'secret_key', project, apiKey: id, webToken: null }
+    : { kind: 'publishable_key', project, apiKey: id };
+}
+
+/** A token ends with the secret key it was made with. */
+async function web(on: AcrossProjects, token: WebToken | null): Promise<Principal | null> {
+  const row = token && (await findApiKeyById(on, token.apiKey));
+  if (token === null || row?.kind !== 'secret' || row.project !== token.project) return null;
+  return { kind: 'secret_key', project: row.project, apiKey: row.id, webToken: { scopes: token.scopes } };
 }
 
 async function user(on: AcrossProjects, clock: Clock, hash: Uint8Array): Promise<Principal | null> {

@@ -106,7 +106,16 @@ function storeFailure(cause: StoreError): KedgeError {
 function chainFailure(cause: ChainError): KedgeError {
   switch (cause.code) {
     case 'address_invalid':
+    case 'amount_too_small':
+    case 'descriptor_invalid':
+    case 'key_invalid':
+    case 'transaction_too_large':
       return new KedgeError('request_invalid', cause.message, { cause });
+    case 'fee_too_high':
+      return new KedgeError('fee_too_high', cause.message, { cause });
+    case 'not_replaceable':
+      return new KedgeError('not_replaceable', cause.message, { cause });
+    case 'signature_missing':
     case 'transaction_invalid':
       return new KedgeError('transaction_invalid', cause.message, { cause });
     case 'insufficient_funds':

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
-import { createEvm } from '@kedge/chains';
+import { createEvm, type Evm } from '@kedge/chains';
 import type { Clock } from '@kedge/core';
 import { connectEnclave } from '@kedge/enclave/client';
 import { assertMigrated, type Database, type MigrationPlan, migrate, openDatabase, readMigrations } from '@kedge/store';
@@ -49,7 +49,7 @@ export async function serveGateway(
   const gateway = await createGateway({
     db: parts.database(db),
     enclave: connection.enclave,
-    chains: { evm: createEvm(config.evm) },
+    chains: { evm: openEvm(config) },
     clock: parts.clock,
     random,
     log,
@@ -75,6 +75,12 @@ export async function serveGateway(
   await gateway.stop();
   connection.close();
   await db.close();
+}
+
+/** Every node gets its turn twice before the request that waits for it is given up. */
+function openEvm({ evm, requestMsMax }: GatewayConfig): Evm {
+  const urls = [evm.rpcUrl, ...evm.otherRpcUrls];
+  return createEvm({ urls, chainId: evm.chainId, timeoutMs: Math.floor(requestMsMax / (2 * urls.length + 1)) });
 }
 
 /** A signal, or the parent's end: a gateway that `kedge serve` started must not outlive it. */

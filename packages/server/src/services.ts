@@ -3,7 +3,7 @@
  * Everything outside the process is an argument of `createGateway` and nothing else is global, so a test or a journey
  * composes a gateway from other parts without a switch in the shipped ones.
  */
-import type { Chain, ChainName } from '@kedge/chains';
+import type { Chain } from '@kedge/chains';
 import type { Clock, RandomBytes } from '@kedge/core';
 import type { Enclave } from '@kedge/enclave/client';
 import type { Database } from '@kedge/store';
@@ -12,6 +12,8 @@ import type { GatewayKey } from './gateway-key.ts';
 import type { Ledger } from './ledger.ts';
 import type { Limits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
+import type { WalletRow } from './store.ts';
+import type { WebTokens } from './web-tokens.ts';
 
 export interface GatewayOptions {
   /** Tells gateways apart that share a database; the same after a restart. */
@@ -34,7 +36,7 @@ export interface GatewayOptions {
 export interface GatewayDeps {
   readonly db: Database;
   readonly enclave: Enclave;
-  readonly chains: { readonly [Name in ChainName]: Chain };
+  readonly chains: { readonly [Name in WalletRow['chain']]: Chain };
   readonly clock: Clock;
   readonly random: RandomBytes;
   readonly log: Logger;
@@ -47,6 +49,7 @@ export interface GatewayDeps {
 export interface Services extends GatewayDeps {
   readonly ledger: Ledger;
   readonly metrics: Metrics;
+  readonly webTokens: WebTokens;
   /** A UUID, new at each start. */
   readonly boot: string;
   readonly startedAtMs: number;

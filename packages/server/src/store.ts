@@ -173,6 +173,13 @@ export async function findApiKey(on: AcrossProjects, hash: Uint8Array): Promise<
   return row ?? null;
 }
 
+export async function findApiKeyById(on: AcrossProjects, id: ApiKeyId): Promise<ApiKeyRow | null> {
+  const [row] = await on.read<ApiKeyRow>(`select ${apiKeyColumns} from api_keys where id = $1 and revoked_at is null`, [
+    id,
+  ]);
+  return row ?? null;
+}
+
 // ── users, their client keys and sessions ────────────────────────────────────────────────────────────────────────
 
 export interface UserRow {
@@ -469,15 +476,28 @@ export async function markExported(on: InProject, wallet: WalletRow, at: Date): 
   ]);
 }
 
-export type TransactionStatus = 'submitted' | 'broadcasting' | 'confirming' | 'completed' | 'failed';
+export type TransactionStatus =
+  | 'submitted'
+  | 'broadcasting'
+  | 'confirming'
+  | 'completed'
+  | 'failed'
+  | 'replaced'
+  | 'expired';
 
 /** An intent as it crosses HTTP and as it is stored: amounts are decimal strings. */
 export interface IntentRow {
   readonly chain: string;
   readonly network: string;
   readonly from: string | null;
-  readonly outputs: { readonly to: string; readonly amount: string; readonly asset: string }[];
-  readonly fee_max: string;
+  readonly outputs: {
+    readonly to: string;
+    readonly amount: string;
+    readonly asset: string;
+    readonly change: boolean;
+  }[];
+  readonly allowances: { readonly spender: string; readonly amount: string; readonly asset: string }[];
+  readonly fee_max: string | null;
   readonly warnings: string[];
 }
 
@@ -493,16 +513,18 @@ export interface TransactionRow {
   readonly confirmations: number;
   readonly receipt: Record<string, unknown> | null;
   readonly intent: IntentRow;
+  /** The later transaction of the wallet that uses the same nonce or coins. */
+  readonly superseded_by: TransactionId | null;
   readonly created_at: Date;
 }
 
 const transactionColumns =
-  'id, project, user_id, wallet_id, chain, tx_hash, raw, status, confirmations, receipt, intent, created_at';
+  'id, project, user_id, wallet_id, chain, tx_hash, raw, status, confirmations, receipt, intent, superseded_by, created_at';
 
 /** The row of these bytes: the one that was there before, if there was one. */
 export async function insertTransaction(
   on: InProject,
-  row: Omit<TransactionRow, 'project' | 'status' | 'confirmations' | 'receipt'>,
+  row: Omit<TransactionRow, 'project' | 'status' | 'confirmations' | 'receipt' | 'superseded_by'>,
 ): Promise<TransactionRow> {
   const [stored] = await on.query<TransactionRow>(
     `insert into transactions (project, id, user_id, wallet_id, chain, tx_hash, raw, status, intent, created_at)
@@ -561,6 +583,20 @@ export function listOpenTransactions(
      where status in ('submitted', 'broadcasting', 'confirming') and ($1::uuid is null or id > $1) order by id limit $2`,
     [after, limit],
   );
+}
+
+/** What of a wallet is not final yet. */
+export function listOpenTransactionsOf(on: InProject, wallet: WalletId, limit: number): Promise<TransactionRow[]> {
+  return on.query(
+    `select ${transactionColumns} from transactions
+     where project = $1 and wallet_id = $2 and status in ('submitted', 'broadcasting', 'confirming')
+     order by id limit $3`,
+    [wallet, limit],
+  );
+}
+
+export async function supersedeTransactions(on: InProject, ids: readonly string[], by: TransactionId): Promise<void> {
+  await on.query('update transactions set superseded_by = $3 where project = $1 and id = any($2::uuid[])', [ids, by]);
 }
 
 // ── rotation of the server key ───────────────────────────────────────────────────────────────────────────────────
@@ -686,4 +722,5 @@ export async function purge(
   await on.query('delete from idempotency where started_at < $1', [answersBefore]);
   await on.query('delete from sessions where expires_at < $1 or used_at < $2', [now, idleSince]);
   await on.query('delete from operator_sessions where expires_at < $1 or used_at < $2', [now, idleSince]);
+  await on.query('delete from reservations where final is null and held_until < $1', [now]);
 }

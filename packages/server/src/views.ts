@@ -5,6 +5,7 @@
 
 import type { Intent } from '@kedge/chains';
 import { bytesToHex, type ResponseOf, schemeOf } from '@kedge/core';
+import type { BackupKeyRow, KeyBackupRow } from './backup-key-store.ts';
 import type {
   ApiKeyRow,
   ClientKeyRow,
@@ -86,13 +87,14 @@ export function walletView(row: WalletRow): ResponseOf<'getWallet'> {
   };
 }
 
-export function intentView({ chain, network, from, outputs, feeMax, warnings }: Intent): IntentRow {
+export function intentView({ chain, network, from, outputs, allowances, feeMax, warnings }: Intent): IntentRow {
   return {
     chain,
     network,
     from,
-    outputs: outputs.map(({ to, amount, asset }) => ({ to, amount: String(amount), asset })),
-    fee_max: String(feeMax),
+    outputs: outputs.map(({ to, amount, asset, change }) => ({ to, amount: String(amount), asset, change })),
+    allowances: allowances.map(({ spender, amount, asset }) => ({ spender, amount: String(amount), asset })),
+    fee_max: feeMax === null ? null : String(feeMax),
     warnings: [...warnings],
   };
 }
@@ -111,4 +113,37 @@ export function transactionView(row: TransactionRow): ResponseOf<'getTransaction
     intent,
     created_at: timeView(created_at),
   };
+}
+
+export function backupKeyView(row: BackupKeyRow): ResponseOf<'getBackupKey'> {
+  const { id, user_identifier, key_type, key_environment, public_key, customer_id, package_id, xpub } = row;
+  return {
+    key_id: id,
+    user_identifier,
+    key_type,
+    key_environment,
+    public_key: bytesToHex(public_key),
+    customer_id,
+    package_id,
+    xpub,
+    ...checkView(row),
+    created_at: timeView(row.created_at),
+  };
+}
+
+export function keyBackupView(row: KeyBackupRow): ItemOf<ResponseOf<'listKeyBackups'>> {
+  const { id, backup_type, key_id, checksum, size, created_at } = row;
+  return {
+    backup_id: id,
+    backup_type,
+    key_id,
+    checksum: checksum && bytesToHex(checksum),
+    data_size: size,
+    ...checkView(row),
+    created_at: timeView(created_at),
+  };
+}
+
+function checkView({ outcome, checked_at, proven_at }: Pick<KeyBackupRow, 'outcome' | 'checked_at' | 'proven_at'>) {
+  return { outcome, checked_at: maybeTimeView(checked_at), last_proven_at: maybeTimeView(proven_at) };
 }

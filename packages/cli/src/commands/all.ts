@@ -1,6 +1,9 @@
 /** Every command, in the order of the help and of docs/operations.md. */
 import type { Command } from '../command.ts';
 import { backupCommands } from './backup.ts';
+import { decodeCommands } from './decode.ts';
+import { descriptorCommands } from './descriptors.ts';
+import { devnetCommands } from './devnet.ts';
 import { doctorCommands } from './doctor.ts';
 import { enclaveCommands } from './enclave.ts';
 import { ledgerCommands } from './ledger.ts';
@@ -13,10 +16,13 @@ import { vaultCommands } from './vaults.ts';
 
 export const commands: readonly Command[] = [
   ...serviceCommands,
+  ...devnetCommands,
   ...projectCommands,
   ...userCommands,
   ...vaultCommands,
   ...transactionCommands,
+  ...descriptorCommands,
+  ...decodeCommands,
   ...rotateCommands,
   ...ledgerCommands,
   ...backupCommands,

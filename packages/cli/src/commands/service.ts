@@ -1,4 +1,4 @@
-/** `serve`, `journey`, `devnet`, `migrate`, `reset`: what starts, prepares and wipes the service on this machine. */
+/** `serve`, `journey`, `migrate`, `reset`: what starts, prepares and wipes the service on this machine. */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -25,12 +25,6 @@ export const serviceCommands: readonly Command[] = [
     usage: 'journey [1-5] [--keep] [--database pglite|postgres] [--hsm software|pkcs11]',
     summary: 'play a recovery from end to end',
     run: journey,
-  },
-  {
-    words: 'devnet',
-    usage: 'devnet',
-    summary: 'run the local chains alone',
-    run: (context) => foreground(context, shippedEntries().devnet),
   },
   { words: 'migrate', usage: 'migrate', summary: 'bring both databases to this version', run: migrate },
   { words: 'reset', usage: 'reset', summary: 'wipe the state folder, after you typed its name', run: reset },

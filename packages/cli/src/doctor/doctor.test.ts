@@ -219,8 +219,12 @@ describe('kedge doctor', { concurrency: true }, () => {
 
     it('finds migrations that are pending', async () => {
       const findings = await looked();
-      assertFound(findings, 'migration_pending', /^primary database: it needs 0001-first first/);
-      assertFound(findings, 'migration_pending', /^vault database: it needs 0001-first first/);
+      assertFound(
+        findings,
+        'migration_pending',
+        /^primary database: it needs 0001-first, 0002-reservations, 0003-backup-keys first/,
+      );
+      assertFound(findings, 'migration_pending', /^vault database: it needs 0001-first, 0002-backup-keys first/);
     });
 
     it('finds nothing wrong where nothing is, but that a backup is missing', async () => {

@@ -57,13 +57,12 @@ export async function startService(home: Home, { entries, onStage, onLog }: Serv
   try {
     const devnet = settings['evm.rpc_url'] === '' ? startDevnet(entries, onLog) : null;
     if (devnet) started.push(devnet);
-    const { rpc_url: rpcUrl, chain_id: chainId } = devnet
-      ? ((await devnet.line((line) => 'evm' in line)).evm as { rpc_url: string; chain_id: number })
+    const chains = devnet ? await devnet.line((line) => 'evm' in line) : null;
+    const { rpc_url: rpcUrl, chain_id: chainId } = chains
+      ? (chains.evm as { rpc_url: string; chain_id: number })
       : { rpc_url: settings['evm.rpc_url'], chain_id: settings['evm.chain_id'] };
-    onStage(
-      'devnet',
-      devnet ? `EVM chain ${chainId} at ${rpcUrl} (anvil, local money)` : `none: EVM chain ${chainId} at ${rpcUrl}`,
-    );
+    for (const what of devnetLines(chains)) onStage('devnet', what);
+    if (!chains) onStage('devnet', `none: EVM chain ${chainId} at ${rpcUrl}`);
 
     writeConfig(home, 'enclave.json', enclaveConfig(home));
     const enclave = startChild({
@@ -97,7 +96,7 @@ export async function startService(home: Home, { entries, onStage, onLog }: Serv
     );
     writeFileSync(
       home.file('run', 'service.json'),
-      `${JSON.stringify({ url, pid: process.pid, rpc_url: rpcUrl, chain_id: chainId })}\n`,
+      `${JSON.stringify({ url, pid: process.pid, rpc_url: rpcUrl, chain_id: chainId, ...(chains ? { devnet: chains } : {}) })}\n`,
       { mode: 0o600 },
     );
     return {
@@ -114,6 +113,17 @@ export async function startService(home: Home, { entries, onStage, onLog }: Serv
     await stop();
     throw error;
   }
+}
+
+/** For people: where each local chain is. The money on them is worth nothing. */
+function devnetLines(chains: Readonly<Record<string, unknown>> | null): readonly string[] {
+  if (chains === null) return [];
+  const { bitcoin, evm, solana } = chains as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  return [
+    `EVM chain ${evm?.chain_id} at ${evm?.rpc_url} (anvil, local money)`,
+    ...(bitcoin ? [`Bitcoin ${bitcoin.network} at ${bitcoin.esplora_url} (Esplora)`] : []),
+    ...(solana ? [`Solana at ${solana.rpc_url} (JSON-RPC)`] : []),
+  ];
 }
 
 function startDevnet(entries: Entries, onLog: ServiceOptions['onLog']): Child {
@@ -139,6 +149,7 @@ function enclaveConfig(home: Home): object {
     operators: operatorKeys(home),
     opensPerMinuteMax: settings['enclave.opens_per_minute_max'],
     backups: settings.backups,
+    officers: settings['enclave.officers'].split(/\s+/).filter((officer) => officer !== ''),
   };
 }
 
@@ -160,7 +171,12 @@ function gatewayConfig(
     databaseLimits: databaseLimits(home),
     enclave: { socket: socketPath(home) },
     listen: { host: settings['gateway.host'], port, ...tls },
-    evm: { rpcUrl, chainId, confirmations: settings['evm.confirmations'] },
+    evm: {
+      rpcUrl,
+      otherRpcUrls: settings['evm.other_rpc_urls'].split(/\s+/).filter((url) => url !== ''),
+      chainId,
+      confirmations: settings['evm.confirmations'],
+    },
     backups: settings.backups,
     rotationBatch: settings['gateway.rotation_batch'],
     requestMsMax: settings['gateway.request_ms_max'],

@@ -28,6 +28,7 @@ export interface TestEnclaveOptions {
   readonly clock?: Clock;
   readonly operators?: ReadonlyMap<string, ProofKey>;
   readonly opensPerMinuteMax?: number;
+  readonly officers?: readonly string[];
   readonly openRootKeys?: (folder: string) => Promise<RootKeys>;
   readonly wrapDatabase?: (db: Database) => Database;
   readonly wrapMirror?: (mirror: Mirror) => Mirror;
@@ -77,6 +78,7 @@ export async function openTestEnclave(options: TestEnclaveOptions = {}): Promise
       opensPerMinuteMax: options.opensPerMinuteMax ?? 100_000,
       cores: 2,
       backups: backupFolder(join(folder, 'backups')),
+      officers: options.officers ?? [],
     });
   };
 

@@ -74,7 +74,7 @@ export function walletRoutes(services: Services): Routes {
         vault_id: vault.id,
         scheme: vault.scheme,
         vault_status: vault.status,
-        chain: chain.name,
+        chain: body.chain,
         network: chain.network,
         public_key: publicKey,
         address: addressOf(chain, publicKey),
@@ -110,9 +110,10 @@ export function walletRoutes(services: Services): Routes {
 
     getWallet: async ({ principal, params }) => walletView(await getWallet(services, principal, params.wallet_id)),
 
-    async getBalance({ principal, params }) {
+    async getBalance({ principal, params, query }) {
       const wallet = await getWallet(services, principal, params.wallet_id);
-      return { amount: String(await chains[wallet.chain].balance(wallet.address)), asset: 'native' };
+      const { confirmed, unconfirmed } = await chains[wallet.chain].balance(wallet.address, query.asset);
+      return { amount: String(confirmed), unconfirmed: String(unconfirmed), asset: query.asset };
     },
 
     async openWallet({ principal, params, proof }) {
@@ -166,7 +167,7 @@ function secp256k1Key(hex: string): Uint8Array {
 
 function addressOf(chain: Services['chains']['evm'], publicKey: Uint8Array): string {
   try {
-    return chain.address(publicKey);
+    return chain.address(chain.account(publicKey));
   } catch {
     throw noPublicKey();
   }

@@ -115,8 +115,9 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
       evm:
         given.chain ??
         createEvm({
-          rpcUrl: 'http://node.invalid',
+          urls: ['http://node.invalid'],
           chainId: 31_337,
+          rounds: 1,
           fetch: () => Promise.reject(new TypeError('no node in this test')),
         }),
     },
@@ -183,11 +184,13 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
 
 export async function migratedDatabase(): Promise<Database> {
   const db = await memoryDatabase();
-  await migrate(db, {
-    migrations: await readMigrations(new URL('../migrations/', import.meta.url)),
-    appVersion: '0.1.0',
-  });
+  await migrateForTest(db);
   return db;
+}
+
+export async function migrateForTest(db: Database): Promise<void> {
+  const migrations = await readMigrations(new URL('../migrations/', import.meta.url));
+  await migrate(db, { migrations, appVersion: '0.1.0' });
 }
 
 function current(test: TestEnclave): Enclave {

@@ -3,10 +3,12 @@
  * and the fuzz test start from these and change one thing. A new endpoint without a line here does not compile.
  */
 import { createHash, randomUUID } from 'node:crypto';
+import { formatExtendedKey, rootExtendedKey } from '@kedge/chains';
 import {
   bytesToHex,
   type EndpointName,
   fromBase64Url,
+  hexToBytes,
   type PrincipalKind,
   sealTo,
   userSubject,
@@ -35,6 +37,9 @@ export interface Customer {
   readonly vault: string;
   readonly wallet: string;
   readonly transaction: string;
+  readonly backupKey: string;
+  readonly backupPublicKey: string;
+  readonly keyBackup: string;
 }
 
 /** In a project of their own unless one is given. */
@@ -56,7 +61,15 @@ export async function createCustomer(gateway: TestGateway, given?: TestProject):
       { chain: 'evm', network: 'eip155:31337', from: null, outputs: [], fee_max: '0', warnings: [] },
     ],
   );
-  return { project, user, apiKey: data[0]!.id, vault, wallet, transaction };
+  const { key_id: backupKey, public_key: backupPublicKey } = await gateway.get('createBackupKey', {
+    as: project.secretKey,
+    body: { user_identifier: 'customer-17', key_type: 'secp256k1' },
+  });
+  const { backup_id: keyBackup } = await gateway.get('storeSecureData', {
+    as: project.secretKey,
+    body: { public_key: backupPublicKey, data: Buffer.alloc(512, 7).toString('base64') },
+  });
+  return { project, user, apiKey: data[0]!.id, vault, wallet, transaction, backupKey, backupPublicKey, keyBackup };
 }
 
 export function tokenOf(kind: PrincipalKind, { project, user }: Customer): string | undefined {
@@ -97,6 +110,7 @@ export const requests: Requests = {
   listApiKeys: async (_, { project }) => ({ params: { project_id: project.id } }),
   revokeApiKey: async (_, { project, apiKey }) => ({ params: { project_id: project.id, api_key_id: apiKey } }),
 
+  createToken: async () => ({ body: { scopes: ['keys:read'] } }),
   createUser: async (gateway) => {
     const { sealed_recovery, prove } = await sealWords(gateway, 'sign_up', {
       subject: '',
@@ -172,9 +186,27 @@ export const requests: Requests = {
     params: { wallet_id: wallet },
     body: { to: `0x${'11'.repeat(20)}`, amount: '1' },
   }),
+  deleteTransfer: async (_, { wallet }) => ({ params: { wallet_id: wallet, transfer_id: randomUUID() } }),
   createTransaction: async (_, { wallet }) => ({ params: { wallet_id: wallet }, body: { raw_tx: '0x02' } }),
   listTransactions: async (_, { wallet }) => ({ params: { wallet_id: wallet } }),
   getTransaction: async (_, { transaction }) => ({ params: { transaction_id: transaction } }),
+
+  createBackupKey: async () => ({ body: { user_identifier: 'customer-18', key_type: 'ed25519' } }),
+  listBackupKeys: nothing,
+  getBackupKey: async (_, { backupKey }) => ({ params: { key_id: backupKey } }),
+  verifyBackupKey: async (_, { backupKey }) => ({ params: { key_id: backupKey } }),
+  registerXpub: async (_, { backupKey, backupPublicKey }) => {
+    const root = rootExtendedKey(hexToBytes(backupPublicKey), new Uint8Array(32).fill(1));
+    return { params: { key_id: backupKey }, body: { xpub: formatExtendedKey(root, 'test') } };
+  },
+  reportBackupKey: async (_, { backupKey }) => ({ params: { key_id: backupKey }, body: { reason: 'signature' } }),
+  getEncryptionKey: nothing,
+  storeSecureData: async () => ({
+    body: { public_key: '02'.repeat(33), data: Buffer.alloc(512, 7).toString('base64') },
+  }),
+  storeSecureFile: async () => formRequest({ file: new Uint8Array(1_000).fill(7) }),
+  listKeyBackups: nothing,
+  verifyKeyBackup: async (_, { keyBackup }) => ({ params: { backup_id: keyBackup } }),
 
   startRotation: async (gateway) => ({ proof: await operatorProof(gateway, 'rotate') }),
   getRotation: nothing,
@@ -201,6 +233,23 @@ export const requests: Requests = {
   listLedgerEvents: nothing,
   getLedgerHead: nothing,
 };
+
+/** A multipart form with one file, as a program would send it. */
+export function formRequest(form: {
+  readonly file: Uint8Array;
+  readonly type?: string;
+  readonly fields?: Readonly<Record<string, string>>;
+}): Pick<TestRequest, 'body' | 'headers'> {
+  const boundary = `----${randomUUID()}`;
+  const parts = Object.entries(form.fields ?? {}).map(
+    ([name, value]) => `--${boundary}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`,
+  );
+  const head = `--${boundary}\r\ncontent-disposition: form-data; name="file"; filename="backup.bin"\r\ncontent-type: ${form.type ?? 'application/octet-stream'}\r\n\r\n`;
+  return {
+    headers: { 'content-type': `multipart/form-data; boundary=${boundary}` },
+    body: Buffer.concat([Buffer.from(parts.join('') + head), form.file, Buffer.from(`\r\n--${boundary}--\r\n`)]),
+  };
+}
 
 /** X25519 of RFC 7748: something that can be sealed to. */
 const basePoint = new Uint8Array(32).with(0, 9);
