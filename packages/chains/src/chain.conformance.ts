@@ -105,6 +105,8 @@ export const chainCases: readonly ChainCase[] = [
         intent.outputs.filter((output) => !output.change).map((output) => [output.to, output.amount]),
         [[to.address, amount]],
       );
+      assert.match(chain.planId(unsigned), /^[0-9a-f]{64}$/);
+      assert.equal(chain.planId(unsigned.slice()), chain.planId(unsigned));
       const signed = chain.decode(final, from);
       assert.deepEqual(
         signed.outputs.map((output) => [output.to, output.amount, output.asset]),

@@ -161,6 +161,11 @@ export interface ChainCodec {
   decode(raw: Uint8Array, account?: string): Intent;
   /** What two spends of one account can't share: `nonce:7`, or the ids of the coins. */
   resources(raw: Uint8Array): readonly string[];
+  /**
+   * Names what people approve: 64 hex digits that stay the same whoever has signed already, and on Solana whichever recent
+   * blockhash is filled in; anything else that changes gives another. Throws `transaction_invalid`.
+   */
+  planId(unsigned: Uint8Array): string;
   /** With `account`, each key's origin is the one that the account proves, and not what the bytes say of it. */
   digests(unsigned: Uint8Array, account?: string): readonly SigningDigest[];
   /** The bytes with these signatures, each checked; on Bitcoin more may follow. */

@@ -25,6 +25,7 @@ export * from './ids.ts';
 export * from './ledger.ts';
 export * from './proof.ts';
 export * from './recovery.ts';
+export * from './recovery-plan.ts';
 export * from './schemes/backup-key.ts';
 export * from './schemes/dual-secret.ts';
 export * from './schemes/scheme.ts';

@@ -24,7 +24,9 @@ export type UserAct =
   | 'open_wallet'
   | 'export_wallet';
 export type OperatorAct = 'operator_sign_in' | 'rotate' | 'destroy_server_key' | 'accept_restore' | 'back_up';
-export type Act = UserAct | OperatorAct;
+/** Over `{recovery, plan, choice}` and `{change, rules, choice}`: ids, hashes (32 bytes), `approve` or `reject`. */
+export type ApproverAct = 'vote_recovery' | 'vote_list_change';
+export type Act = UserAct | OperatorAct | ApproverAct;
 
 /** A public key that signs proofs. `p256`: SEC1 uncompressed, 65 bytes. `ed25519`: 32 bytes. */
 export interface ProofKey {
@@ -34,7 +36,7 @@ export interface ProofKey {
 
 export interface ProofDocument {
   readonly act: Act;
-  /** Who acts: {@link userSubject}, the account that is being signed up or recovered, or the name of an operator. */
+  /** Who acts: {@link userSubject}, the account that is being signed up or recovered, an approver, or the name of an operator. */
   readonly subject: string;
   /** Everything that distinguishes this act from another one of its kind; compared field by field. */
   readonly parameters: { readonly [name: string]: CborValue };

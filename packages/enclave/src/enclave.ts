@@ -1,5 +1,5 @@
 /**
- * What the gateway may ask of the enclave: this page is all of it. A hostile gateway that holds the socket and both
+ * What the gateway may ask of the enclave: this page and `enclave-recovery.ts` are all of it. A hostile gateway that holds the socket and both
  * databases can call everything here in any order; it can delay, and nothing else, because every act on a user's
  * behalf carries that user's proof, and the enclave decides on its own sealed state. All secrets that pass are sealed:
  * to the enclave (HPKE), to the caller's one-time key (HPKE), or under the server key. `service.ts` implements it,
@@ -10,6 +10,9 @@
  */
 
 import type { BackupKeyEnvironment, BackupKeyType, SignableField } from '@kedge/core';
+import type { EnclaveRecoveries } from './enclave-recovery.ts';
+
+export type * from './enclave-recovery.ts';
 
 /** A document of the enclave and its P-256 signature (`r ‖ s`) over `"kedge/<kind>/v1\0" ‖ document`. */
 export interface Signed {
@@ -77,7 +80,7 @@ interface UserCall {
   readonly proof: string;
 }
 
-export interface Enclave {
+export interface Enclave extends EnclaveRecoveries {
   /** Answers while sealed. */
   status(): Promise<EnclaveStatus>;
   /** Answers while sealed. JSON: `{identity, sealing_key, boot, at, root_keys}`, kind `attestation`. */

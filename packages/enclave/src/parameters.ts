@@ -3,7 +3,16 @@
  * hostile gateway encoded. A list in the place of a text would be another name for the same thing, and a list of numbers
  * in the place of bytes would be stored and never compare equal. `service.ts` checks each call here, and nothing twice.
  */
-import { backupKeyEnvironments, backupKeyTypes, KedgeError, PROOF_CHARS_MAX, signableFields } from '@kedge/core';
+import {
+  APPROVERS_MAX,
+  backupKeyEnvironments,
+  backupKeyTypes,
+  KedgeError,
+  PROOF_CHARS_MAX,
+  RELEASE_TRANSACTION_BYTES_MAX,
+  RELEASE_TRANSACTIONS_MAX,
+  signableFields,
+} from '@kedge/core';
 import type { WireMethod } from './wire.ts';
 
 type Check = (value: unknown) => boolean;
@@ -28,6 +37,11 @@ const nullable =
   (check: Check): Check =>
   (value) =>
     value === null || check(value);
+const boolean: Check = (value) => typeof value === 'boolean';
+const anyOf =
+  (...checks: readonly Check[]): Check =>
+  (value) =>
+    checks.some((check) => check(value));
 const oneOf =
   (...options: readonly string[]): Check =>
   (value) =>
@@ -60,6 +74,46 @@ const sealedRecovery = bytes(1_024);
 const keyName = { project: text(64), user: text(256), key: text(64) };
 /** RSA-4096 in SubjectPublicKeyInfo is the longest. */
 const publicKey = bytes(1_024, 32);
+
+const proofKey = record({ algorithm: oneOf('p256', 'ed25519'), publicKey: bytes(65, 32) });
+const rules = record({
+  approvers: list(
+    APPROVERS_MAX,
+    record({ id: text(64), veto: boolean, mustApprove: boolean, key: nullable(proofKey) }),
+  ),
+  policy: anyOf(
+    record({ kind: oneOf('majority') }),
+    record({ kind: oneOf('percentage'), percent: integer(1) }),
+    record({ kind: oneOf('exact'), count: integer(1) }),
+  ),
+  windowMs: integer(0),
+  coolingPeriodMs: integer(0),
+  linksSuffice: boolean,
+});
+const plan = record({
+  project: text(64),
+  recovery: text(64),
+  list: text(64),
+  user: text(256),
+  key: text(64),
+  network: text(128),
+  account: text(4_096),
+  release: anyOf(
+    record({ kind: oneOf('transactions'), ids: list(RELEASE_TRANSACTIONS_MAX, text(64)) }),
+    record({ kind: oneOf('sweep'), destination: text(128) }),
+  ),
+  sandbox: boolean,
+});
+const recovery = { project: text(64), recovery: text(64) };
+const change = { project: text(64), list: text(64), change: text(64) };
+const vote = {
+  approver: text(64),
+  choice: oneOf('approve', 'reject'),
+  proof: nullable(proof),
+  token: nullable(bytes(32, 32)),
+};
+/** RSA-4096. */
+const backup = nullable(record({ version: integer(1), data: bytes(512, 512) }));
 
 const calls = {
   status: nothing,
@@ -98,6 +152,28 @@ const calls = {
     publicKey: nullable(publicKey),
     chainCode: nullable(hash),
   }),
+  createApproverList: record({ project: text(64), list: text(64), rules }),
+  bindApproverList: record({ ...keyName, list: text(64) }),
+  openListChange: record({ ...change, rules }),
+  voteListChange: record({ ...change, ...vote }),
+  listChange: record(change),
+  listChangeTokens: record(change),
+  throwAwayKey: record({ ...recovery, user: text(256), key: text(64) }),
+  requestRecovery: record({ plan }),
+  recoveryTokens: record(recovery),
+  voteRecovery: record({ ...recovery, ...vote }),
+  noteRecoveryAlert: record({ ...recovery, channels: integer(0) }),
+  tickRecovery: record(recovery),
+  cancelRecovery: record({ ...recovery, by: text(128) }),
+  coldFiles: record(recovery),
+  releaseRecovery: record({
+    ...recovery,
+    transactions: list(RELEASE_TRANSACTIONS_MAX, bytes(RELEASE_TRANSACTION_BYTES_MAX, 1)),
+    backup,
+    thaws: list(2, bytes(256)),
+    rehearsed: backup,
+  }),
+  completeRecovery: record({ ...recovery, outcome: oneOf('completed', 'failed') }),
   operatorSignIn: record({ proof }),
   startRotation: record({ proof }),
   startRotationWhenDue: nothing,

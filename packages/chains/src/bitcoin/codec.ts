@@ -88,6 +88,7 @@ export function bitcoinCodec(
       return isPsbt(raw) ? intentOfPsbt(parsePsbt(raw), from, params) : intentOfFinal(readFinal(raw), from, params);
     },
     resources: (raw) => (isPsbt(raw) ? parsePsbt(raw).tx : readFinal(raw)).inputs.map(coinId),
+    planId: (unsigned) => transactionId(parsePsbt(unsigned).tx),
     digests(unsigned, account) {
       const psbt = parsePsbt(unsigned);
       const checked = checkInputs(psbt);

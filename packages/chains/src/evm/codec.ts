@@ -5,6 +5,7 @@
  */
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { addr, ethHex, Transaction } from 'micro-eth-signer';
 import {
   type ChainCodec,
@@ -57,6 +58,7 @@ export function evmCodec(chainId: number): ChainCodec {
       return { chain: 'evm', network, from: signer, ...effectsOf(tx, signer ?? maybeAddress(account)) };
     },
     resources: (raw) => [`nonce:${parseTransaction(raw, chainId).raw.nonce}`],
+    planId: (unsigned) => bytesToHex(digestOf(parseUnsigned(unsigned, chainId))),
     digests: (unsigned) => [
       {
         input: 0,

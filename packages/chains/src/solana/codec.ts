@@ -5,10 +5,11 @@
  */
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { base58 } from '@scure/base';
 import { type ChainCodec, ChainError, printable } from '../chain.ts';
 import { intentOf } from './intent.ts';
-import { encodeTransaction, equal, isSignedBy, parseRaw, type RawTransaction, unreadable } from './wire.ts';
+import { encodeMessage, encodeTransaction, equal, isSignedBy, parseRaw, type RawTransaction, unreadable } from './wire.ts';
 
 /** Genesis hashes of the public clusters, as their nodes give them. */
 export const SOLANA_GENESIS = {
@@ -45,6 +46,8 @@ export function solanaCodec(network: string): ChainCodec {
       intentOf(parseRaw(raw).message, network, account === undefined ? undefined : parseAddress(account)),
     // Nodes run a message once, whoever signs it how often: two spends must not be the same message.
     resources: (raw) => [`message:${base58.encode(sha256(parseRaw(raw).messageBytes))}`],
+    planId: (unsigned) =>
+      bytesToHex(sha256(encodeMessage({ ...parseUnsigned(unsigned).message, blockhash: new Uint8Array(32) }))),
     digests(unsigned) {
       const { message, messageBytes } = parseUnsigned(unsigned);
       return message.keys.slice(0, message.required).map((publicKey) => ({
