@@ -18,15 +18,14 @@ import {
 } from '@kedge/core';
 import { type BackupKeyBirth, type BackupKeys, isPairOf } from './backup-keys.ts';
 import type { Enclave, Signed } from './enclave.ts';
-import { createEncryptionKeys } from './encryption-keys.ts';
+import type { EncryptionKeys } from './encryption-keys.ts';
 import type { RootKeys } from './root-keys.ts';
 import { signBare, signDocument } from './signing.ts';
 
 interface BackupKeyParts {
   readonly rootKeys: RootKeys;
   readonly backupKeys: BackupKeys;
-  /** Where the enclave keeps keys of its own; no caller names one. */
-  readonly ownKeys: BackupKeys;
+  readonly encryptionKeys: EncryptionKeys;
   readonly random: RandomBytes;
   /** The wall clock, RFC 3339. */
   readonly at: () => string;
@@ -35,9 +34,14 @@ interface BackupKeyParts {
 
 type Methods = Pick<Enclave, 'createBackupKey' | 'verifyBackupKey' | 'encryptionKey' | 'verifyBackup'>;
 
-export function backupKeyMethods({ rootKeys, backupKeys, ownKeys, random, at, receipt }: BackupKeyParts): Methods {
-  const encryptionKeys = createEncryptionKeys(ownKeys);
-
+export function backupKeyMethods({
+  rootKeys,
+  backupKeys,
+  encryptionKeys,
+  random,
+  at,
+  receipt,
+}: BackupKeyParts): Methods {
   return {
     async createBackupKey({ project, user, key, type, environment, nonce, signWith }) {
       const name = { project, user, key };

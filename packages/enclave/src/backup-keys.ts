@@ -31,7 +31,7 @@ import { Encrypter } from 'age-encryption';
 import { opensslAead } from './aead.ts';
 import { createOuterWraps, type OuterWraps } from './outer-wraps.ts';
 import type { RootKeys } from './root-keys.ts';
-import { splitSecret } from './secret-shares.ts';
+import { combineShares, splitSecret } from './secret-shares.ts';
 import type { ServerKeys } from './server-keys.ts';
 
 /** Holds the largest there is: an RSA-4096 key in PKCS#8 (about 2.4 kB) with the files of eight officers. */
@@ -82,6 +82,13 @@ export interface BackupKeys extends Pick<OuterWraps, 'countByVersion' | 'rewrap'
   ): Promise<BackupKeyBirth>;
   /** Its birth and, of a hot key, its private half; null when there is none of that name. Throws `('sealed_data_invalid')`. */
   open(name: BackupKeyName): Promise<{ birth: BackupKeyBirth; privateKey: KeyObject | null } | null>;
+  /** Of a cold key, the age file of each officer. Throws `('not_found')`, `('conflict')` for a hot one. */
+  officerFiles(name: BackupKeyName): Promise<readonly Uint8Array[]>;
+  /**
+   * A cold key with what two officers took out of their files: `index ‖ share` (33 bytes), wiped here.
+   * Throws `('not_found')`, `('request_invalid')` when they don't open it.
+   */
+  thaw(name: BackupKeyName, shares: readonly Uint8Array[]): Promise<{ birth: BackupKeyBirth; privateKey: KeyObject }>;
 }
 
 export function createBackupKeys(deps: {
@@ -115,6 +122,15 @@ export function createBackupKeys(deps: {
     dataKey.fill(0);
     if (content === null) throw new KedgeError('sealed_data_invalid', 'The sealed key does not open.');
     return decodeContent(content);
+  };
+
+  const openCold = async (name: BackupKeyName) => {
+    const row = await find(await lookupOf(name));
+    if (row === null) throw new KedgeError('not_found', 'There is no such key.');
+    const { birth, secret } = await openRow(row, name);
+    if (!('hot' in secret)) return { birth, secret };
+    secret.hot.fill(0);
+    throw new KedgeError('conflict', 'This key is hot: no officer has a share of it.');
   };
 
   const makePair = (type: BackupKeyType) => (type === 'rsa4096' ? makeRsa(() => generate(type)) : generate(type));
@@ -152,16 +168,51 @@ export function createBackupKeys(deps: {
       const row = await find(await lookupOf(name));
       if (row === null) return null;
       const { birth, secret } = await openRow(row, name);
-      if (!('hot' in secret)) return { birth, privateKey: null };
+      return { birth, privateKey: 'hot' in secret ? readPkcs8(secret.hot) : null };
+    },
+
+    officerFiles: async (name) => (await openCold(name)).secret.officers,
+
+    async thaw(name, shares) {
       try {
-        return { birth, privateKey: createPrivateKey({ key: Buffer.from(secret.hot), format: 'der', type: 'pkcs8' }) };
-      } catch (cause) {
-        throw new KedgeError('sealed_data_invalid', 'The sealed key is no key of its type.', { cause });
+        const { birth, secret } = await openCold(name);
+        const key = combine(shares);
+        const pkcs8 = open(opensslAead, key, secret.cold, [...addressOf(name), 'cold']);
+        key.fill(0);
+        if (pkcs8 === null) throw wrongShares();
+        return { birth, privateKey: readPkcs8(pkcs8) };
       } finally {
-        secret.hot.fill(0);
+        for (const share of shares) share.fill(0);
       }
     },
   };
+}
+
+/** Wipes the bytes. */
+function readPkcs8(pkcs8: Uint8Array): KeyObject {
+  const copy = Buffer.from(pkcs8);
+  try {
+    return createPrivateKey({ key: copy, format: 'der', type: 'pkcs8' });
+  } catch (cause) {
+    throw new KedgeError('sealed_data_invalid', 'The sealed key is no key of its type.', { cause });
+  } finally {
+    copy.fill(0);
+    pkcs8.fill(0);
+  }
+}
+
+function combine(shares: readonly Uint8Array[]): Uint8Array {
+  if (shares.length !== OFFICERS_NEEDED || shares.some(({ length }) => length !== 33)) throw wrongShares();
+  try {
+    return combineShares(shares.map((share) => ({ index: share[0]!, bytes: share.subarray(1) })));
+  } catch (cause) {
+    throw wrongShares(cause);
+  }
+}
+
+function wrongShares(cause?: unknown): KedgeError {
+  const detail = `The shares do not open the cold key. ${OFFICERS_NEEDED} officers, each with the file of this recovery, are needed.`;
+  return new KedgeError('request_invalid', detail, { cause });
 }
 
 /** Whether the private half is the one of that public key: it signs something fresh, and the public key verifies it. */
@@ -185,7 +236,7 @@ async function generate(type: BackupKeyType): Promise<{ pkcs8: Uint8Array; publi
   return { pkcs8: privateKey.export({ format: 'der', type: 'pkcs8' }), publicKey: rawPublicKey(type, publicKey) };
 }
 
-function rawPublicKey(type: BackupKeyType, key: KeyObject): Uint8Array {
+export function rawPublicKey(type: BackupKeyType, key: KeyObject): Uint8Array {
   if (type === 'rsa4096') return new Uint8Array(key.export({ format: 'der', type: 'spki' }));
   const { x, y } = key.export({ format: 'jwk' });
   if (type === 'ed25519') return fromBase64Url(x!);

@@ -17,7 +17,7 @@ export interface RecoveryView {
   readonly waitsFor: readonly WaitsFor[];
   /** Service time in ms until cooling could be over; null unless `cooling`. */
   readonly coolingLeftMs: number | null;
-  /** Reminders whose time has come, now noted as attempted: send each. */
+  /** Every reminder whose time has come so far, in order: each is to be sent once. */
   readonly reminders: readonly Reminder[];
 }
 
@@ -101,7 +101,7 @@ export interface EnclaveRecoveries {
   /** How many channels took the first alert. A release waits for one. */
   noteRecoveryAlert(call: RecoveryCall & { readonly channels: number }): Promise<{ view: RecoveryView }>;
   /** Lets time do what it does: closes the window, ends the cooling, gives reminders that are due. */
-  tickRecovery(call: RecoveryCall): Promise<{ view: RecoveryView; receipt: Signed | null }>;
+  tickRecovery(call: RecoveryCall): Promise<{ view: RecoveryView; receipt: Signed }>;
   /** Idempotent. Throws `conflict` once it was released or is over otherwise. */
   cancelRecovery(call: RecoveryCall & { readonly by: string }): Promise<{ view: RecoveryView; receipt: Signed }>;
   /** The age files of a cold key, each for one officer; only while the recovery is `releasable`. */

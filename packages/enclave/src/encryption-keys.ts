@@ -4,7 +4,7 @@
  * itself. What is decrypted here is compared and wiped; nothing of it leaves.
  */
 import { constants, createHash, type KeyObject, privateDecrypt } from 'node:crypto';
-import { equalBytes, hexToBytes } from '@kedge/core';
+import { equalBytes, hexToBytes, KedgeError } from '@kedge/core';
 import type { BackupKeys } from './backup-keys.ts';
 import type { BackupFinding } from './enclave.ts';
 
@@ -28,10 +28,24 @@ export interface EncryptionKeys {
   /** SubjectPublicKeyInfo in DER. Made at the first call, which takes seconds. */
   current(createdAt: string): Promise<{ version: number; publicKey: Uint8Array; createdAt: string }>;
   check(call: BackupCheck): Promise<BackupFinding>;
+  /**
+   * The chain code in material that names this public key: for a release, inside the enclave; the caller wipes it.
+   * Throws `request_invalid`.
+   */
+  chainCode(call: {
+    readonly version: number;
+    readonly data: Uint8Array;
+    readonly publicKey: Uint8Array;
+  }): Promise<Uint8Array>;
 }
 
 export function createEncryptionKeys(keys: BackupKeys): EncryptionKeys {
   const nameOf = (version: number) => ({ ...OWN, key: `encryption-key/${version}` });
+  /** Null when it doesn't decrypt. */
+  const openMaterial = async (version: number, data: Uint8Array) => {
+    const opened = await keys.open(nameOf(version));
+    return opened?.privateKey ? decrypt(opened.privateKey, data) : null;
+  };
   return {
     async current(createdAt) {
       const wanted = { type: 'rsa4096', environment: 'HOT', createdAt, nonce: null } as const;
@@ -40,15 +54,29 @@ export function createEncryptionKeys(keys: BackupKeys): EncryptionKeys {
     },
 
     async check({ version, data, checksum, publicKey, chainCode }) {
-      const opened = await keys.open(nameOf(version));
-      if (!opened?.privateKey) return 'not_for_this_enclave';
-      const plaintext = decrypt(opened.privateKey, data);
+      const plaintext = await openMaterial(version, data);
       if (plaintext === null) return 'not_for_this_enclave';
       try {
         return judge(plaintext, checksum, publicKey, chainCode);
       } finally {
         plaintext.fill(0);
       }
+    },
+
+    async chainCode({ version, data, publicKey }) {
+      const plaintext = await openMaterial(version, data);
+      const material = plaintext && materialOf(plaintext);
+      plaintext?.fill(0);
+      // Who stored it is the gateway's word; that it names this key is not.
+      if (material === null || !isHexOf(material.publicKey, publicKey))
+        throw new KedgeError(
+          'request_invalid',
+          'The backup is not recovery material of this key. Name another backup.',
+        );
+      const chainCode = chainCodeOf(material.chainCode);
+      if (chainCode === null)
+        throw new KedgeError('request_invalid', 'The backup holds no chain code. Name the one with the wallet’s.');
+      return chainCode;
     },
   };
 }

@@ -22,27 +22,34 @@ import {
   proofHash,
   type RandomBytes,
   recoveryInfo,
+  type TimeFacts,
   toBase64Url,
   userSubject,
   utf8ToBytes,
 } from '@kedge/core';
 import type { Database } from '@kedge/store';
 import { type Account, Accounts, withKey, withoutKey } from './accounts.ts';
+import { ApproverLists } from './approver-lists.ts';
 import { type BackupFolder, encodeManifest, writeBackup } from './backup.ts';
 import { backupKeyMethods } from './backup-key-methods.ts';
 import { createBackupKeys } from './backup-keys.ts';
 import type { Enclave } from './enclave.ts';
+import { createEncryptionKeys } from './encryption-keys.ts';
 import { sealTo } from './hpke.ts';
 import { OpenLimits } from './limits.ts';
 import type { Mirror } from './mirror.ts';
 import { endsStretch, yieldToCallers } from './outer-wraps.ts';
 import { assertParameters } from './parameters.ts';
 import { type Expected, ProofChecker, p256Jwk, sameKey } from './proofs.ts';
+import { Recoveries } from './recoveries.ts';
+import { recoveryMethods } from './recovery-methods.ts';
+import { createReleaseGate } from './release.ts';
 import type { RootKeys } from './root-keys.ts';
 import { ServerKeys } from './server-keys.ts';
 import { ServiceTime, TICK_MS } from './service-time.ts';
 import { readSigned, signDocument } from './signing.ts';
 import { type Finding, SealedState } from './state.ts';
+import { createVoteChecker } from './votes.ts';
 import { type Curve, createSealedWallets, generateWalletKey, versionOf } from './wallets.ts';
 import { wireMethods } from './wire.ts';
 import { WordsHasher } from './words.ts';
@@ -100,6 +107,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
   const keyParts = { db, rootKeys, serverKeys, random, officers: deps.officers };
   const backupKeys = createBackupKeys({ kind: 'backup-key', ...keyParts });
   const ownKeys = createBackupKeys({ kind: 'encryption-key', ...keyParts });
+  const encryptionKeys = createEncryptionKeys(ownKeys);
   const words = new WordsHasher(rootKeys, deps.cores);
   const limits = new OpenLimits(clock, deps.opensPerMinuteMax);
   const boot = random(16);
@@ -113,7 +121,16 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
   let sealed = doubt ?? (await readText(state, sealedKey));
   let ledger = decodeHead(await state.read(ledgerKey));
 
+  const facts = (): TimeFacts => ({
+    serviceMs: Math.floor(time.nowMs()),
+    wallMs: Math.floor(clock.wallMs()),
+    chainMs: null,
+  });
   const at = () => new Date(clock.wallMs()).toISOString();
+  const voteChecker = createVoteChecker(rootKeys, proofs);
+  const lists = new ApproverLists(state, voteChecker, facts);
+  const recoveries = new Recoveries(state, lists, voteChecker, facts);
+  const gate = createReleaseGate({ rootKeys, recoveries, backupKeys, encryptionKeys, sealingKey, random, at });
   /** A receipt for one act of a user: it names the proof, so that it can't pass for another time the same was done. */
   const userReceipt = (
     { document }: Proof,
@@ -310,7 +327,8 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       };
     },
 
-    ...backupKeyMethods({ rootKeys, backupKeys, ownKeys, random, at, receipt }),
+    ...backupKeyMethods({ rootKeys, backupKeys, encryptionKeys, random, at, receipt }),
+    ...recoveryMethods({ rootKeys, lists, recoveries, gate, receipt }),
 
     async startRotation({ proof }) {
       const operator = checkOperator(proof, 'rotate');

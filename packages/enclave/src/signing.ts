@@ -15,7 +15,8 @@ export type SignedKind =
   | 'mirror'
   | 'backup-manifest'
   | 'key-attestation'
-  | 'encryption-key';
+  | 'encryption-key'
+  | 'drill-certificate';
 
 export async function signDocument(
   rootKeys: RootKeys,

@@ -9,7 +9,15 @@ import { bytesToHex } from '@noble/hashes/utils.js';
 import { base58 } from '@scure/base';
 import { type ChainCodec, ChainError, printable } from '../chain.ts';
 import { intentOf } from './intent.ts';
-import { encodeMessage, encodeTransaction, equal, isSignedBy, parseRaw, type RawTransaction, unreadable } from './wire.ts';
+import {
+  encodeMessage,
+  encodeTransaction,
+  equal,
+  isSignedBy,
+  parseRaw,
+  type RawTransaction,
+  unreadable,
+} from './wire.ts';
 
 /** Genesis hashes of the public clusters, as their nodes give them. */
 export const SOLANA_GENESIS = {

@@ -66,3 +66,34 @@ export const sealedKeyWrapAddress = (lookupHex: string, version: number): Addres
   lookupHex,
   String(version),
 ];
+
+/**
+ * What a rehearsal proved, signed by the enclave as kind `drill-certificate`: the votes came together, the throw-away key
+ * signed what was planned, and the real key and its backup were looked at in the same act.
+ */
+export interface DrillCertificate {
+  readonly project: string;
+  readonly recovery: string;
+  readonly user: string;
+  readonly key_id: string;
+  readonly key_type: BackupKeyType;
+  readonly key_environment: BackupKeyEnvironment;
+  /** Hex, of the real key. */
+  readonly public_key: string;
+  /** Whether the real key opened and is a pair; `held_offline` for a cold one. */
+  readonly key_outcome: Extract<CheckOutcome, 'passed' | 'attention' | 'held_offline'>;
+  /** Whether the stored backup gave a chain code for the real key; `not_checked` where none was named. */
+  readonly backup_outcome: Extract<CheckOutcome, 'passed' | 'attention' | 'not_checked'>;
+  readonly approver_list: string;
+  readonly approvals: readonly string[];
+  readonly rejections: readonly string[];
+  readonly needed: number;
+  /** Hex: of the key that played the backup key. */
+  readonly throw_away_public_key: string;
+  readonly network: string;
+  /** As `ChainCodec.planId` names them. */
+  readonly transactions: readonly string[];
+  readonly signatures: number;
+  /** RFC 3339. */
+  readonly issued_at: string;
+}

@@ -2,3 +2,4 @@
 export { openTestEnclave, type TestEnclave, type TestEnclaveOptions } from './in-process.ts';
 export { createSoftHsmToken, type SoftHsmToken } from './softhsm.ts';
 export { createTestKey, createTestUser, newTestUser, proveFor, type TestKey, type TestUser } from './user.ts';
+export { createTestVault, type TestVault, type TestVaultCoin } from './vault.ts';
