@@ -16,9 +16,12 @@ import { CrashPoints, Killed } from './testing/crash-points.ts';
 import {
   createTestKey,
   createTestUser,
+  createTestVault,
+  nameOf,
   newTestUser,
   openTestEnclave,
   proveFor,
+  TestApprovals,
   type TestEnclave,
   type TestUser,
 } from './testing/index.ts';
@@ -173,6 +176,58 @@ crashTest('a backup key is created', async () => {
     },
   };
 });
+
+crashTest(
+  'a list is made and bound, a recovery asked for, voted on and released: one signature set, and no vote is lost',
+  async () => {
+    const approvals = new TestApprovals(opened);
+    const { project: owner, user } = approvals;
+    const [key, list] = [randomBytes(16).toString('hex'), randomBytes(16).toString('hex')];
+    const wanted = {
+      project: owner,
+      user,
+      key,
+      type: 'secp256k1',
+      environment: 'HOT',
+      nonce: null,
+      signWith: null,
+    } as const;
+    const { publicKey } = await opened.enclave.createBackupKey(wanted);
+    const vault = createTestVault(opened.enclave, publicKey);
+    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
+    const plan = approvals.plan({ key, list, publicKey, vault }, [psbt]);
+    const other = vault.spend([vault.coin()], vault.descriptor, 60_000n);
+    const voted: string[] = [];
+    let signature: Uint8Array | null = null;
+    const all = async () => {
+      await opened.enclave.createApproverList({ project: owner, list, rules: approvals.rules() });
+      await opened.enclave.bindApproverList({ project: owner, user, key, list });
+      await opened.enclave.requestRecovery({ plan });
+      await opened.enclave.noteRecoveryAlert({ ...nameOf(plan), channels: 1 });
+      for (const name of ['ada', 'bert'] as const) {
+        await approvals.vote(plan, name);
+        voted.push(name);
+      }
+      return (await approvals.release(plan, [psbt], vault)).signatures[0]!.signature;
+    };
+    return {
+      run: async () => {
+        signature = await all();
+      },
+      async check(acknowledged) {
+        if (voted.length > 0) {
+          const { votes } = (await opened.enclave.tickRecovery(nameOf(plan))).view;
+          if (votes.state === 'open')
+            assert.equal(votes.approvals >= voted.length, true, 'an acknowledged vote is lost');
+        }
+        if (acknowledged) await assert.rejects(approvals.release(plan, [other], vault), { code: 'request_invalid' });
+        const again = await all();
+        if (signature !== null) assert.deepEqual(again, signature);
+        await opened.enclave.completeRecovery({ ...nameOf(plan), outcome: 'completed' });
+      },
+    };
+  },
+);
 
 crashTest('an account is recovered', async () => {
   const user = await createTestUser(opened, project);

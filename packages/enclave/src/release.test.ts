@@ -4,9 +4,6 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { solanaCodec, solanaNetwork } from '@kedge/chains';
 import {
-  approverSubject,
-  type BackupKeyEnvironment,
-  type BackupKeyType,
   bytesToHex,
   concatBytes,
   DAY_MS,
@@ -14,181 +11,67 @@ import {
   encodeCbor,
   fromBase64Url,
   HOUR_MS,
-  type ListedApprover,
-  type ListRules,
   MINUTE_MS,
-  planHash,
-  type RecoveryPlan,
   sealTo,
   utf8ToBytes,
 } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { readSigned } from './signing.ts';
-import {
-  createTestKey,
-  createTestVault,
-  openTestEnclave,
-  proveFor,
-  type TestEnclave,
-  type TestKey,
-  type TestVault,
-} from './testing/index.ts';
+import { createTestVault, nameOf, openTestEnclave, TestApprovals, type TestEnclave } from './testing/index.ts';
 
-const project = '0198a000-0000-7000-8000-000000000001';
-const user = 'customer-17';
 const clock: DrivenClock = drivenClock();
-const ada = createTestKey();
-const bert = createTestKey();
 const officers: string[] = [];
 let opened: TestEnclave;
+let approvals: TestApprovals;
 
 before(async () => {
   officers.push(await generateIdentity(), await generateIdentity(), await generateIdentity());
   opened = await openTestEnclave({ clock, officers: await Promise.all(officers.map(identityToRecipient)) });
+  approvals = new TestApprovals(opened);
 });
 after(async () => {
   opened.enclave.stop();
   await opened.db.close();
 });
 
-const approver = (id: string, key: TestKey | null, role: Partial<ListedApprover> = {}): ListedApprover => ({
-  id,
-  veto: false,
-  mustApprove: false,
-  key: key && { algorithm: key.algorithm, publicKey: key.publicKey },
-  ...role,
-});
-const rulesOf = (given: Partial<ListRules> = {}): ListRules => ({
-  approvers: [approver('ada', ada), approver('bert', bert), approver('cleo', null)],
-  policy: { kind: 'majority' },
-  windowMs: 7 * DAY_MS,
-  coolingPeriodMs: 0,
-  linksSuffice: false,
-  ...given,
-});
-
-interface Case {
-  readonly key: string;
-  readonly list: string;
-  readonly publicKey: Uint8Array;
-  readonly vault: TestVault;
-}
-
-async function newKey(
-  given: Partial<ListRules> = {},
-  type: BackupKeyType = 'secp256k1',
-  environment: BackupKeyEnvironment = 'HOT',
-): Promise<Case> {
-  const { enclave } = opened;
-  const [key, list] = [randomUUID() as string, randomUUID() as string];
-  const { publicKey } = await enclave.createBackupKey({
-    project,
-    user,
-    key,
-    type,
-    environment,
-    nonce: null,
-    signWith: null,
-  });
-  await enclave.createApproverList({ project, list, rules: rulesOf(given) });
-  await enclave.bindApproverList({ project, user, key, list });
-  // An ed25519 key has no xpub; its wallet is the key itself.
-  const root = type === 'secp256k1' ? publicKey : (await newKey()).publicKey;
-  return { key, list, publicKey, vault: createTestVault(enclave, root) };
-}
-
-function planOf({ key, list, vault }: Case, release: RecoveryPlan['release'], given: Partial<RecoveryPlan> = {}) {
-  return {
-    project,
-    recovery: randomUUID() as string,
-    list,
-    user,
-    key,
-    network: vault.codec.network,
-    account: vault.descriptor.text,
-    release,
-    sandbox: false,
-    ...given,
-  };
-}
-
-const transactions = (vault: TestVault, ...psbts: Uint8Array[]): RecoveryPlan['release'] => ({
-  kind: 'transactions',
-  ids: psbts.map((psbt) => vault.codec.planId(psbt)),
-});
-
-async function vote(plan: RecoveryPlan, id: string, key: TestKey, choice: 'approve' | 'reject' = 'approve') {
-  const parameters = { recovery: plan.recovery, plan: planHash(plan), choice };
-  const subject = approverSubject(project, plan.list, id);
-  const { text } = await proveFor(opened, key, { act: 'vote_recovery', subject, parameters });
-  const call = { project, recovery: plan.recovery, approver: id, choice, proof: text, token: null };
-  return opened.enclave.voteRecovery(call);
-}
-
-/** Asked for, approved by two, alerted: ready, if there is nothing to wait for. */
-async function approve(plan: RecoveryPlan) {
-  await opened.enclave.requestRecovery({ plan });
-  await opened.enclave.noteRecoveryAlert({ project, recovery: plan.recovery, channels: 1 });
-  await vote(plan, 'ada', ada);
-  return (await vote(plan, 'bert', bert)).view;
-}
-
-async function releaseOf(
-  plan: RecoveryPlan,
-  psbts: readonly Uint8Array[],
-  vault: TestVault | null,
-  more: Partial<Parameters<TestEnclave['enclave']['releaseRecovery']>[0]> = {},
-) {
-  return opened.enclave.releaseRecovery({
-    project,
-    recovery: plan.recovery,
-    transactions: psbts,
-    backup: vault && (await vault.backup()),
-    thaws: [],
-    rehearsed: null,
-    ...more,
-  });
-}
-
 describe('a release', () => {
   test('signs the approved transaction, so that with the platform’s signature the network takes it', async () => {
-    const owned = await newKey();
+    const owned = await approvals.newKey();
     const { vault } = owned;
     const other = createTestVault(opened.enclave, owned.publicKey);
     const psbt = vault.spend([vault.coin(), vault.coin(50_000n, 7)], other.descriptor, 120_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
-    assert.equal((await approve(plan)).status, 'releasable');
-    const { signatures, view, certificate } = await releaseOf(plan, [psbt], vault);
+    const plan = approvals.plan(owned, [psbt]);
+    assert.equal((await approvals.approve(plan)).status, 'releasable');
+    const { signatures, view, certificate } = await approvals.release(plan, [psbt], vault);
     assert.deepEqual([signatures.length, view.status, certificate], [2, 'released', null]);
     const signed = vault.codec.attach(vault.signAs(1, psbt), signatures);
     assert.equal(vault.codec.transactionId(vault.codec.final(signed)), vault.codec.planId(psbt));
   });
 
   test('gives the same signatures when it is asked again, also after a restart and after others have signed', async () => {
-    const owned = await newKey();
+    const owned = await approvals.newKey();
     const { vault } = owned;
-    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
-    await approve(plan);
-    const first = await releaseOf(plan, [psbt], vault);
+    const { psbt, plan } = approvals.spend(owned);
+    await approvals.approve(plan);
+    const first = await approvals.release(plan, [psbt], vault);
     await opened.restart();
-    const second = await releaseOf(plan, [vault.signAs(0, psbt)], vault);
+    const second = await approvals.release(plan, [vault.signAs(0, psbt)], vault);
     assert.deepEqual(second.signatures, first.signatures);
   });
 
   test('sweeps everything that a wallet holds to the one address that was approved, in as many transactions as it takes', async () => {
-    const owned = await newKey();
+    const owned = await approvals.newKey();
     const { vault } = owned;
     const { descriptor } = createTestVault(opened.enclave, owned.publicKey);
     const destination = descriptor.derive({ change: 0, index: 0 }).address;
-    const plan = planOf(owned, { kind: 'sweep', destination });
-    await approve(plan);
+    const plan = approvals.plan(owned, [], { release: { kind: 'sweep', destination } });
+    await approvals.approve(plan);
     const psbts = [
       vault.spend([vault.coin()], descriptor, 99_000n),
       vault.spend([vault.coin()], descriptor, 99_500n, 500n),
     ];
-    const { signatures } = await releaseOf(plan, psbts, vault);
+    const { signatures } = await approvals.release(plan, psbts, vault);
     assert.deepEqual(
       signatures.map(({ transaction, input }) => [transaction, input]),
       [
@@ -199,30 +82,31 @@ describe('a release', () => {
   });
 
   test('signs the message of a Solana account with an ed25519 key, whichever blockhash it has by then', async () => {
-    const owned = await newKey({}, 'ed25519');
+    const owned = await approvals.newKey({}, 'ed25519');
     const codec = solanaCodec(solanaNetwork('5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d'));
     const account = codec.account(owned.publicKey);
     const release = { kind: 'transactions' as const, ids: [codec.planId(solanaTransfer(owned.publicKey, 5_000n, 1))] };
-    const plan = planOf(owned, release, { network: codec.network, account });
-    await approve(plan);
+    const plan = approvals.plan(owned, [], { release, network: codec.network, account });
+    await approvals.approve(plan);
     const message = solanaTransfer(owned.publicKey, 5_000n, 2);
-    const { signatures } = await releaseOf(plan, [message], null);
+    const { signatures } = await approvals.release(plan, [message], null);
     const final = codec.final(codec.attach(message, signatures));
     assert.equal(codec.decode(final).from, account);
-    await assert.rejects(releaseOf(plan, [solanaTransfer(owned.publicKey, 5_000n, 3)], null), { code: 'conflict' });
+    await assert.rejects(approvals.release(plan, [solanaTransfer(owned.publicKey, 5_000n, 3)], null), {
+      code: 'conflict',
+    });
   });
 
   test('of a cold key needs what two officers took out of their files, sealed for this recovery', async () => {
-    const owned = await newKey({}, 'secp256k1', 'COLD');
+    const owned = await approvals.newKey({}, 'secp256k1', 'COLD');
     const { vault } = owned;
-    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
+    const { psbt, plan } = approvals.spend(owned);
     await opened.enclave.requestRecovery({ plan });
-    const name = { project, recovery: plan.recovery };
+    const name = nameOf(plan);
     await assert.rejects(opened.enclave.coldFiles(name), { code: 'conflict' }, 'files before the approval');
-    await opened.enclave.noteRecoveryAlert({ project, recovery: plan.recovery, channels: 1 });
-    await vote(plan, 'ada', ada);
-    await vote(plan, 'bert', bert);
+    await opened.enclave.noteRecoveryAlert({ ...nameOf(plan), channels: 1 });
+    await approvals.vote(plan, 'ada');
+    await approvals.vote(plan, 'bert');
     const { files } = await opened.enclave.coldFiles(name);
     assert.equal(files.length, 3);
     const thaws = await Promise.all([0, 2].map((at) => thaw(plan.recovery, files[at]!, officers[at]!)));
@@ -233,23 +117,30 @@ describe('a release', () => {
       [thaws[0]!, thaws[0]!],
       [thaws[0]!, await thaw(randomUUID(), files[2]!, officers[2]!)],
     ])
-      await assert.rejects(releaseOf(plan, [psbt], vault, { thaws: wrong }), { code: 'request_invalid' });
-    const { signatures } = await releaseOf(plan, [psbt], vault, call);
+      await assert.rejects(approvals.release(plan, [psbt], vault, { thaws: wrong }), { code: 'request_invalid' });
+    const { signatures } = await approvals.release(plan, [psbt], vault, call);
     vault.codec.final(vault.codec.attach(vault.signAs(0, psbt), signatures));
   });
 });
 
 describe('a rehearsal', () => {
   test('goes the whole way on a throw-away key and ends with a certificate that says what was proven', async () => {
-    const real = await newKey({ coolingPeriodMs: 7 * DAY_MS });
+    const real = await approvals.newKey({ coolingPeriodMs: 7 * DAY_MS });
     const recovery = randomUUID() as string;
-    const { publicKey } = await opened.enclave.throwAwayKey({ project, recovery, user, key: real.key });
+    const { publicKey } = await opened.enclave.throwAwayKey({
+      project: approvals.project,
+      recovery,
+      user: approvals.user,
+      key: real.key,
+    });
     assert.notDeepEqual(publicKey, real.publicKey);
     const vault = createTestVault(opened.enclave, publicKey);
     const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf({ ...real, vault }, transactions(vault, psbt), { recovery, sandbox: true });
-    assert.equal((await approve(plan)).status, 'releasable', 'no cooling in a rehearsal');
-    const { signatures, certificate } = await releaseOf(plan, [psbt], vault, { rehearsed: await real.vault.backup() });
+    const plan = approvals.plan({ ...real, vault }, [psbt], { recovery, sandbox: true });
+    assert.equal((await approvals.approve(plan)).status, 'releasable', 'no cooling in a rehearsal');
+    const { signatures, certificate } = await approvals.release(plan, [psbt], vault, {
+      rehearsed: await real.vault.backup(),
+    });
     vault.codec.final(vault.codec.attach(vault.signAs(1, psbt), signatures));
     const { document } = await opened.enclave.attestation();
     const { identity } = JSON.parse(new TextDecoder().decode(document)) as { identity: { x: string; y: string } };
@@ -268,68 +159,69 @@ describe('a rehearsal', () => {
   });
 
   test('finds that the backup of the real key is somebody else’s, and stands in no recovery’s way', async () => {
-    const real = await newKey();
-    const stranger = createTestVault(opened.enclave, (await newKey()).publicKey);
+    const real = await approvals.newKey();
+    const stranger = createTestVault(opened.enclave, (await approvals.newKey()).publicKey);
     const recovery = randomUUID() as string;
-    const { publicKey } = await opened.enclave.throwAwayKey({ project, recovery, user, key: real.key });
+    const { publicKey } = await opened.enclave.throwAwayKey({
+      project: approvals.project,
+      recovery,
+      user: approvals.user,
+      key: real.key,
+    });
     const vault = createTestVault(opened.enclave, publicKey);
     const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf({ ...real, vault }, transactions(vault, psbt), { recovery, sandbox: true });
+    const plan = approvals.plan({ ...real, vault }, [psbt], { recovery, sandbox: true });
     await opened.enclave.requestRecovery({ plan });
     const spend = real.vault.spend([real.vault.coin()], real.vault.descriptor, 60_000n);
-    assert.equal((await approve(planOf(real, transactions(real.vault, spend)))).status, 'releasable');
-    await vote(plan, 'ada', ada);
-    await vote(plan, 'bert', bert);
-    const { certificate } = await releaseOf(plan, [psbt], vault, { rehearsed: await stranger.backup() });
+    assert.equal((await approvals.approve(approvals.plan(real, [spend]))).status, 'releasable');
+    await approvals.vote(plan, 'ada');
+    await approvals.vote(plan, 'bert');
+    const { certificate } = await approvals.release(plan, [psbt], vault, { rehearsed: await stranger.backup() });
     assert.match(new TextDecoder().decode(certificate!.document), /"backup_outcome":"attention"/);
   });
 });
 
 describe('time', () => {
   test('a cooling period passes on the enclave’s clock, with every reminder once, and then the release is there', async () => {
-    const owned = await newKey({ coolingPeriodMs: 3 * DAY_MS });
+    const owned = await approvals.newKey({ coolingPeriodMs: 3 * DAY_MS });
     const { vault } = owned;
-    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
-    const call = { project, recovery: plan.recovery };
-    assert.equal((await approve(plan)).status, 'cooling');
+    const { psbt, plan } = approvals.spend(owned);
+    const call = nameOf(plan);
+    assert.equal((await approvals.approve(plan)).status, 'cooling');
     const reminders: string[][] = [];
     for (let day = 0; day < 3; day++) {
-      await assert.rejects(releaseOf(plan, [psbt], vault), { code: 'conflict' });
+      await assert.rejects(approvals.release(plan, [psbt], vault), { code: 'conflict' });
       await clock.advance(DAY_MS);
       reminders.push([...(await opened.enclave.tickRecovery(call)).view.reminders]);
     }
     assert.deepEqual(reminders.at(-1), ['day_1', 'day_2', 'final_warning']);
     assert.equal((await opened.enclave.tickRecovery(call)).view.status, 'releasable');
-    await releaseOf(plan, [psbt], vault);
+    await approvals.release(plan, [psbt], vault);
   });
 
   test('a clock that is set forward and a service that is switched off shorten no cooling', async () => {
-    const owned = await newKey({ coolingPeriodMs: DAY_MS });
+    const owned = await approvals.newKey({ coolingPeriodMs: DAY_MS });
     const { vault } = owned;
-    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
-    await approve(plan);
+    const { psbt, plan } = approvals.spend(owned);
+    await approvals.approve(plan);
     clock.jumpWall(30 * DAY_MS);
     await opened.restart();
-    const { view } = await opened.enclave.tickRecovery({ project, recovery: plan.recovery });
+    const { view } = await opened.enclave.tickRecovery(nameOf(plan));
     assert.deepEqual([view.status, view.waitsFor], ['cooling', ['service_time']]);
-    await assert.rejects(releaseOf(plan, [psbt], vault), { code: 'conflict' });
+    await assert.rejects(approvals.release(plan, [psbt], vault), { code: 'conflict' });
     clock.jumpWall(-30 * DAY_MS);
   });
 
   test('votes after the window count for nothing, and a window is not kept open by a clock that is set back', async () => {
-    const owned = await newKey({ windowMs: HOUR_MS });
-    const { vault } = owned;
-    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
-    const plan = planOf(owned, transactions(vault, psbt));
+    const owned = await approvals.newKey({ windowMs: HOUR_MS });
+    const { plan } = approvals.spend(owned);
     await opened.enclave.requestRecovery({ plan });
-    await vote(plan, 'ada', ada);
+    await approvals.vote(plan, 'ada');
     await clock.advance(HOUR_MS + 10 * MINUTE_MS);
     clock.jumpWall(-2 * HOUR_MS);
-    await assert.rejects(vote(plan, 'bert', bert), { code: 'conflict' });
+    await assert.rejects(approvals.vote(plan, 'bert'), { code: 'conflict' });
     clock.jumpWall(2 * HOUR_MS);
-    const { view } = await opened.enclave.tickRecovery({ project, recovery: plan.recovery });
+    const { view } = await opened.enclave.tickRecovery(nameOf(plan));
     assert.equal(view.status, 'expired');
   });
 });
@@ -340,7 +232,12 @@ async function thaw(recovery: string, file: Uint8Array, identity: string): Promi
   const share = await decrypter.decrypt(file);
   const { document } = await opened.enclave.attestation();
   const { sealing_key: to } = JSON.parse(new TextDecoder().decode(document)) as { sealing_key: string };
-  return sealTo(fromBase64Url(to), share, utf8ToBytes('kedge/thaw/v1'), encodeCbor({ project, recovery }));
+  return sealTo(
+    fromBase64Url(to),
+    share,
+    utf8ToBytes('kedge/thaw/v1'),
+    encodeCbor({ project: approvals.project, recovery }),
+  );
 }
 
 /** A transfer of the system program from the key to an account of nobody: the message. */

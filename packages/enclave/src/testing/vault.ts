@@ -44,7 +44,7 @@ export interface TestVault {
 export function createTestVault(
   enclave: Pick<Enclave, 'encryptionKey'>,
   publicKey: Uint8Array,
-  chainCode = new Uint8Array(randomBytes(32)),
+  chainCode: Uint8Array = new Uint8Array(randomBytes(32)),
 ): TestVault {
   const codec = bitcoinCodec(network);
   const others = [0, 1].map(
