@@ -35,6 +35,8 @@ interface OpenChange {
   readonly id: string;
   readonly rules: ListRules;
   readonly openedAt: TimeFacts;
+  /** See {@link ApproverLists.restores}. */
+  readonly restores: number;
   readonly votes: readonly Vote[];
 }
 
@@ -57,11 +59,37 @@ export class ApproverLists {
   readonly #votes: VoteChecker;
   readonly #now: () => TimeFacts;
   readonly #mutex = new Mutex();
+  #restores: number;
 
-  constructor(state: SealedState, votes: VoteChecker, now: () => TimeFacts) {
+  private constructor(state: SealedState, votes: VoteChecker, now: () => TimeFacts, restores: number) {
     this.#state = state;
     this.#votes = votes;
     this.#now = now;
+    this.#restores = restores;
+  }
+
+  static async load(state: SealedState, votes: VoteChecker, now: () => TimeFacts): Promise<ApproverLists> {
+    const stored = await state.read(await state.key('restores'));
+    return new ApproverLists(state, votes, now, stored === null ? 0 : Number(decodeCbor(stored)));
+  }
+
+  /**
+   * How many restored states two operators have accepted. What was open before one is cancelled by it: a cancellation or
+   * a rejection may be missing from what was restored.
+   */
+  get restores(): number {
+    return this.#restores;
+  }
+
+  /** To be written together with the acceptance; `done` once it is. */
+  async restoreChange(): Promise<{ change: StateChange; done: () => void }> {
+    const next = this.#restores + 1;
+    return {
+      change: { key: await this.#state.key('restores'), value: encodeCbor(next) },
+      done: () => {
+        this.#restores = next;
+      },
+    };
   }
 
   /** Everything that reads and writes a list, or a recovery under it, does so one after the other. */
@@ -105,7 +133,7 @@ export class ApproverLists {
   async get(name: ListName): Promise<StoredList> {
     const list = await this.#find(name);
     if (list === null) throw new KedgeError('not_found', 'There is no such approver list.');
-    return settled(list, this.#now());
+    return this.#settled(list);
   }
 
   /** To be written together with the recovery that begins (1) or ends (-1). */
@@ -130,7 +158,10 @@ export class ApproverLists {
         lockdown: false,
         rotating: false,
       });
-      const opened = { ...list, change: { id: change, rules, openedAt: this.#now(), votes: [] } };
+      const opened = {
+        ...list,
+        change: { id: change, rules, openedAt: this.#now(), restores: this.#restores, votes: [] },
+      };
       await this.#write(name, opened);
       return outcomeOf(opened, change, this.#now());
     });
@@ -145,7 +176,7 @@ export class ApproverLists {
         throw new KedgeError('conflict', 'The vote on this change is over.');
       }
       const votes = await this.#votes.add(this.#question(name, list, list.change), vote);
-      const next = settled({ ...list, change: { ...list.change, votes } }, this.#now());
+      const next = this.#settled({ ...list, change: { ...list.change, votes } });
       await this.#write(name, next);
       return outcomeOf(next, change, this.#now());
     });
@@ -180,6 +211,23 @@ export class ApproverLists {
     };
   }
 
+  /** Decided changes leave the place of the open one; an approved one is then the rules. */
+  #settled(list: StoredList): StoredList {
+    const { change } = list;
+    if (change === null) return list;
+    const isCurrent = change.restores === this.#restores;
+    const outcome: Outcome = isCurrent
+      ? tally(list.rules, change, this.#now())
+      : { state: 'expired', because: 'window' };
+    if (outcome.state === 'open') return list;
+    return {
+      ...list,
+      rules: outcome.state === 'approved' ? change.rules : list.rules,
+      change: null,
+      decided: [...list.decided, { id: change.id, rules: listHash(change.rules), outcome }].slice(-DECIDED_MAX),
+    };
+  }
+
   async #find(name: ListName): Promise<StoredList | null> {
     const value = await this.#state.read(await this.#listKey(name));
     return value === null ? null : (decodeCbor(value) as unknown as StoredList);
@@ -200,20 +248,6 @@ export class ApproverLists {
   #boundKey({ project, user, key }: { project: string; user: string; key: string }): Promise<Uint8Array> {
     return this.#state.key('approver-list-of', project, user, key);
   }
-}
-
-/** Decided changes leave the row of open ones; an approved one is then the rules. */
-function settled(list: StoredList, now: TimeFacts): StoredList {
-  const { change } = list;
-  if (change === null) return list;
-  const outcome = tally(list.rules, change, now);
-  if (outcome.state === 'open') return list;
-  return {
-    ...list,
-    rules: outcome.state === 'approved' ? change.rules : list.rules,
-    change: null,
-    decided: [...list.decided, { id: change.id, rules: listHash(change.rules), outcome }].slice(-DECIDED_MAX),
-  };
 }
 
 function tally(rules: ListRules, { votes, openedAt }: OpenChange, now: TimeFacts): Outcome {

@@ -38,6 +38,8 @@ export interface StoredRecovery {
   readonly plan: RecoveryPlan;
   readonly rules: ListRules;
   readonly openedAt: TimeFacts;
+  /** See {@link ApproverLists.restores}. */
+  readonly restores: number;
   readonly votes: readonly Vote[];
   readonly recovery: Recovery;
   /** SHA-256 over every digest that was signed; null before the release. */
@@ -94,6 +96,7 @@ export class Recoveries {
         plan,
         rules,
         openedAt: this.#now(),
+        restores: this.#lists.restores,
         votes: [],
         recovery: moveRecovery(requestRecovery({ coolingPeriodMs, sandbox }), 'approving'),
         released: null,
@@ -216,6 +219,8 @@ export class Recoveries {
   #settled(stored: StoredRecovery): StoredRecovery {
     const now = this.#now();
     let { recovery } = stored;
+    if (stored.restores !== this.#lists.restores && isOpenRecovery(recovery.status))
+      recovery = moveRecovery(recovery, 'cancelled');
     if (recovery.status === 'approving') {
       const { state } = this.#outcome(stored);
       if (state === 'approved') recovery = startCooling(recovery, now);

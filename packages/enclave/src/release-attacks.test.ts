@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { approverSubject, DAY_MS, listHash } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
@@ -23,9 +24,13 @@ const clock: DrivenClock = drivenClock();
 let opened: TestEnclave;
 let approvals: TestApprovals;
 const mallory = createTestKey();
+const operators = new Map([
+  ['ada', createTestKey()],
+  ['bert', createTestKey()],
+]);
 
 before(async () => {
-  opened = await openTestEnclave({ clock });
+  opened = await openTestEnclave({ clock, operators });
   approvals = new TestApprovals(opened);
 });
 after(async () => {
@@ -381,6 +386,32 @@ describe('the sealed state', () => {
     await opened.restart();
     assert.equal((await opened.enclave.status()).sealed, null);
     await assert.rejects(approvals.vote(plan, 'bert'), { code: 'conflict' }, 'cancelled stays cancelled');
+  });
+
+  test('a restored state brings no recovery back: what was open is cancelled by the acceptance', async () => {
+    const owned = await approvals.newKey();
+    const { psbt, plan } = approvals.spend(owned);
+    assert.equal((await approvals.approve(plan)).status, 'releasable');
+    const change = {
+      project: approvals.project,
+      list: (await approvals.newKey()).list,
+      change: randomUUID() as string,
+    };
+    const rules = approvals.rules({ windowMs: DAY_MS });
+    await opened.enclave.openListChange({ ...change, rules });
+    rmSync(opened.mirrorFile); // as after a restore: nothing says that this is the newest state
+    await opened.restart();
+    assert.notEqual((await opened.enclave.status()).sealed, null);
+    const accept = { act: 'accept_restore' as const };
+    const proofs = [...operators].map(([subject, key]) => proveFor(opened, key, { ...accept, subject }));
+    await opened.enclave.acceptRestore({ proofs: (await Promise.all(proofs)).map(({ text }) => text) });
+    await assert.rejects(approvals.release(plan, [psbt], owned.vault), { code: 'conflict' });
+    assert.equal((await opened.enclave.tickRecovery(nameOf(plan))).view.status, 'cancelled');
+    await assert.rejects(approvals.voteChange(change, rules, 'ada'), { code: 'conflict' });
+    assert.equal(
+      (await opened.enclave.requestRecovery({ plan: approvals.spend(owned).plan })).view.status,
+      'approving',
+    );
   });
 
   test('votes that race are counted one after the other, whoever comes first', async () => {

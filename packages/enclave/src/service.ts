@@ -128,7 +128,7 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
   });
   const at = () => new Date(clock.wallMs()).toISOString();
   const voteChecker = createVoteChecker(rootKeys, proofs);
-  const lists = new ApproverLists(state, voteChecker, facts);
+  const lists = await ApproverLists.load(state, voteChecker, facts);
   const recoveries = new Recoveries(state, lists, voteChecker, facts);
   const gate = createReleaseGate({ rootKeys, recoveries, backupKeys, encryptionKeys, sealingKey, random, at });
   /** A receipt for one act of a user: it names the proof, so that it can't pass for another time the same was done. */
@@ -495,10 +495,13 @@ async function createFrom(deps: EnclaveDeps, { state, doubt }: Finding): Promise
       const by = checkTwoOperators(texts, 'accept_restore');
       if (sealed === null) throw new KedgeError('conflict', 'The enclave is not sealed.');
       const reason = sealed;
+      const cancelling = await lists.restoreChange();
       await accounts.acceptRestore([
         { key: sealedKey, value: null },
         { key: ledgerKey, value: null },
+        cancelling.change,
       ]);
+      cancelling.done();
       ledger = null;
       sealed = null;
       return { receipt: await receipt('accept_restore', { operators: by, reason }) };
