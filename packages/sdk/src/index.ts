@@ -19,5 +19,6 @@ export {
 export { type CallOptions, type Client, type ClientOptions, createClient, randomBytes } from './client.ts';
 export { type ClientKey, createClientKey, importClientKey } from './client-key.ts';
 export { type Connection, connect, connectTo, type ServiceOptions } from './connection.ts';
+export { sealThaw } from './officer.ts';
 export { type Attestation, checkAttestation, thumbprintOf, verifyP256, verifySigned } from './trust.ts';
 export { createWords, nobleAead } from './words.ts';

@@ -5,6 +5,7 @@ import { decodeCommands } from './decode.ts';
 import { descriptorCommands } from './descriptors.ts';
 import { devnetCommands } from './devnet.ts';
 import { doctorCommands } from './doctor.ts';
+import { drillCommands } from './drills.ts';
 import { enclaveCommands } from './enclave.ts';
 import { ledgerCommands } from './ledger.ts';
 import { projectCommands } from './projects.ts';
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   ...decodeCommands,
   ...rotateCommands,
   ...ledgerCommands,
+  ...drillCommands,
   ...backupCommands,
   ...enclaveCommands,
   ...doctorCommands,
