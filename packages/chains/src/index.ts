@@ -49,6 +49,7 @@ export {
   type Transfer,
   type Warning,
 } from './chain.ts';
+export { findCodec } from './codecs.ts';
 export { evmChainIdOf } from './evm/chain-id.ts';
 export { evmCodec, FEE_HIGH_WEI, NEW_CONTRACT } from './evm/codec.ts';
 export { createEvm, type Evm, type EvmOptions } from './evm/evm.ts';

@@ -4,9 +4,10 @@
  * nothing else. SDK, gateway and enclave compute the hash here, so that none of them can mean another plan.
  */
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Approver, type ApproverList, assertApproverList, quorumOf } from './approvers.ts';
-import { concatBytes, utf8ToBytes } from './bytes.ts';
+import { type Approver, type ApproverList, assertApproverList, type QuorumPolicy, quorumOf } from './approvers.ts';
+import { concatBytes, fromBase64Url, utf8ToBytes } from './bytes.ts';
 import { type CborValue, encodeCbor } from './cbor.ts';
+import { SECOND_MS } from './clock.ts';
 import { KedgeError } from './errors.ts';
 import type { ProofKey } from './proof.ts';
 
@@ -69,9 +70,43 @@ export interface ListRules extends ApproverList {
   readonly linksSuffice: boolean;
 }
 
+/** A list as it stands on the wire, without what only people need. */
+interface WireList {
+  readonly approvers: readonly {
+    readonly approver_id: string;
+    readonly public_key: string | null;
+    readonly veto: boolean;
+    readonly must_approve: boolean;
+  }[];
+  readonly policy: QuorumPolicy;
+  readonly window_s: number;
+  readonly cooling_period_s: number;
+  readonly links_suffice: boolean;
+}
+
+/** `public_key`: `p256:` or `ed25519:` and base64url, as the schema says. */
+export function listRulesOf(list: WireList): ListRules {
+  return {
+    approvers: list.approvers.map(({ approver_id: id, public_key, veto, must_approve: mustApprove }) => {
+      const [algorithm, key] = (public_key?.split(':') ?? []) as [ProofKey['algorithm'], string];
+      return { id, veto, mustApprove, key: public_key === null ? null : { algorithm, publicKey: fromBase64Url(key) } };
+    }),
+    policy: list.policy,
+    windowMs: list.window_s * SECOND_MS,
+    coolingPeriodMs: list.cooling_period_s * SECOND_MS,
+    linksSuffice: list.links_suffice,
+  };
+}
+
 /** Throws `request_invalid` for rules that decide nothing, or that a gateway could decide by itself. */
 export function assertListRules(rules: ListRules): void {
   assertApproverList(rules);
+  // Without a slash, so that subjects of proofs can't be read in two ways.
+  if (!rules.approvers.every(({ id }) => /^[A-Za-z0-9_-]{1,64}$/.test(id)))
+    throw new KedgeError(
+      'request_invalid',
+      'The id of an approver has 1 to 64 letters, digits, hyphens or underscores.',
+    );
   const keyed = rules.approvers.filter(({ key }) => key !== null);
   const spelled = new Set(keyed.map(({ key }) => `${key!.algorithm}:${key!.publicKey.join()}`));
   if (spelled.size !== keyed.length)

@@ -6,14 +6,12 @@
  */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import {
-  bitcoinCodec,
-  bitcoinNetworks,
+  type BitcoinCodec,
   type ChainCodec,
   ChainError,
   type Descriptor,
-  evmCodec,
+  findCodec,
   type SigningDigest,
-  solanaCodec,
 } from '@kedge/chains';
 import {
   addressBytes,
@@ -255,10 +253,8 @@ export function createReleaseGate(deps: {
 
 /** `Chain.network` as everybody spells it. Throws `request_invalid`. */
 function codecOf(network: string): ChainCodec {
-  const bitcoin = Object.values(bitcoinNetworks).find(({ caip2 }) => caip2 === network);
-  if (bitcoin !== undefined) return bitcoinCodec(bitcoin);
-  if (/^eip155:[1-9][0-9]{0,14}$/.test(network)) return evmCodec(Number(network.slice('eip155:'.length)));
-  if (/^solana:[1-9A-HJ-NP-Za-km-z]{32}$/.test(network)) return solanaCodec(network);
+  const codec = findCodec(network);
+  if (codec !== null) return codec;
   throw new KedgeError('request_invalid', 'No network is spelled like that. Use CAIP-2, as eip155:1.');
 }
 
@@ -271,7 +267,7 @@ function assertFits({ network, account, release }: RecoveryPlan, type: BackupKey
   const codec = codecOf(network);
   if (codec.curve !== type) throw new KedgeError('request_invalid', `That network has no keys of the type ${type}.`);
   if (codec.name === 'bitcoin') {
-    const descriptor = (codec as ReturnType<typeof bitcoinCodec>).descriptor(account);
+    const descriptor = (codec as BitcoinCodec).descriptor(account);
     if (!namesKey(descriptor, publicKey))
       throw new KedgeError('request_invalid', 'The descriptor of the wallet does not hold this backup key.');
   } else if (codec.parseAddress(account) !== codec.account(publicKey))
