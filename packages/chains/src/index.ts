@@ -61,7 +61,7 @@ export {
   readTypedMessage,
   type TypedMessage,
 } from './evm/messages.ts';
-export { SOLANA_GENESIS, solanaCodec, solanaNetwork } from './solana/codec.ts';
+export { SOLANA_GENESIS, solanaCodec, solanaNetwork, withBlockhashOf } from './solana/codec.ts';
 export { solanaMessage, verifySolanaMessage } from './solana/messages.ts';
 export { createSolana, type SolanaOptions } from './solana/solana.ts';
 export { createSpends, memoryReservations, type Reservation, type Reservations, type Spends } from './spends.ts';

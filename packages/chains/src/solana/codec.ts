@@ -97,6 +97,14 @@ export function solanaCodec(network: string): ChainCodec {
   };
 }
 
+/**
+ * The same message with the blockhash of one that was just built: for a transaction that people took longer to approve
+ * than its blockhash lasts. Its `planId` stays. Throws `transaction_invalid`.
+ */
+export function withBlockhashOf(unsigned: Uint8Array, fresh: Uint8Array): Uint8Array {
+  return encodeMessage({ ...parseUnsigned(unsigned).message, blockhash: parseUnsigned(fresh).message.blockhash });
+}
+
 /** Signed bytes. Throws `transaction_invalid` for others. */
 export function parseFinal(final: Uint8Array): RawTransaction & { readonly signatures: readonly Uint8Array[] } {
   const parsed = parseRaw(final);

@@ -9,13 +9,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { HDKey } from '@scure/bip32';
-import { formatExtendedKey } from '../bitcoin/xpub.ts';
+import { fingerprintOf, formatExtendedKey } from '../bitcoin/xpub.ts';
 import { formatPath, parsePath } from '../derivation-path.ts';
 import type { TreeHolder } from './holders.ts';
 
+/** A holder of whom only the extended public key is known, or a whole one. */
+export type ElectrumHolder = Pick<TreeHolder, 'key'> | TreeHolder;
+
 export interface Electrum {
   /** A multisig wallet of these holders; those in `signers` with their private keys. */
-  multisig(threshold: number, holders: readonly TreeHolder[], signers?: readonly TreeHolder[]): ElectrumWallet;
+  multisig(threshold: number, holders: readonly ElectrumHolder[], signers?: readonly ElectrumHolder[]): ElectrumWallet;
   /** A P2WPKH wallet of one holder, which signs. */
   single(holder: TreeHolder): ElectrumWallet;
 }
@@ -66,22 +69,28 @@ export async function withElectrum<T>(work: (electrum: Electrum) => Promise<T>):
   }
 }
 
-function keystore({ key, account }: TreeHolder, use: keyof typeof VERSIONS, signs: boolean): object {
+function keystore(holder: ElectrumHolder, use: keyof typeof VERSIONS, signs: boolean): object {
+  const { key } = holder;
+  // The root itself, when it has no other origin.
+  const { fingerprint, path } = key.origin ?? { fingerprint: fingerprintOf(key.key.publicKey), path: '' };
+  return {
+    type: 'bip32',
+    xpub: formatExtendedKey(key.key, 'test', use),
+    xprv: signs && 'account' in holder ? xprvOf(holder, use) : null,
+    pw_hash_version: 1,
+    derivation: path === '' ? 'm' : `m/${formatPath(parsePath(path)).replaceAll('h', "'")}`,
+    root_fingerprint: fingerprint,
+  };
+}
+
+function xprvOf({ account }: TreeHolder, use: keyof typeof VERSIONS): string {
   const { chainCode, privateKey, depth, index, parentFingerprint } = account;
-  const own = new HDKey({
+  return new HDKey({
     versions: VERSIONS[use],
     chainCode: chainCode!,
     privateKey: privateKey!,
     depth,
     index,
     parentFingerprint,
-  });
-  return {
-    type: 'bip32',
-    xpub: formatExtendedKey(key.key, 'test', use),
-    xprv: signs ? own.privateExtendedKey : null,
-    pw_hash_version: 1,
-    derivation: `m/${formatPath(parsePath(key.origin!.path)).replaceAll('h', "'")}`,
-    root_fingerprint: key.origin!.fingerprint,
-  };
+  }).privateExtendedKey;
 }
