@@ -83,7 +83,9 @@ function build() {
 
 function test(files, env) {
   const given = args.filter((arg) => arg.endsWith('.ts'));
-  source(['--test', '--test-force-exit', '--test-concurrency=2', ...(given.length > 0 ? given : files)], env);
+  // By default a pipe gets TAP, which tells a failure only where it happened; this tells all of them again at the end.
+  const options = ['--test', '--test-force-exit', '--test-reporter=spec', '--test-concurrency=2'];
+  source([...options, ...(given.length > 0 ? given : files)], env);
 }
 
 /** Volume: everything, or as much as `--minutes N` allow; the seeds are printed by the tests. */

@@ -23,6 +23,9 @@ export interface WorldOptions {
   readonly prepared?: boolean;
 }
 
+/** Below the ports that Linux gives to whoever asks for any: one of those may be taken while the service is down for a moment. */
+const PORTS = { first: 20_000, count: 12_000 };
+
 /** On the build of the packages, like the CLI below: from source, each start would take a second longer. */
 const harness = (name: string) => ['--import', 'tsx', fileURLToPath(new URL(`./${name}-main.ts`, import.meta.url))];
 const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
@@ -68,7 +71,7 @@ export class World {
       KEDGE_BACKUPS: join(folder, 'backups'),
       KEDGE_EVM_RPC_URL: evm.rpcUrl,
       KEDGE_EVM_CHAIN_ID: String(evm.chainId),
-      KEDGE_GATEWAY_PORT: String(20_000 + (process.pid % 20_000)),
+      KEDGE_GATEWAY_PORT: String(PORTS.first + (process.pid % PORTS.count)),
       KEDGE_GATEWAY_ROTATION_BATCH: '10',
     };
     if (postgres) {

@@ -1,13 +1,15 @@
 /** Asking nodes over HTTP: which failures are survived, how often and when it is tried again, and what is never told. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { ChainError } from './chain.ts';
 import { createHttp, type EndpointOptions, NodeRefusal, readArray, readInteger, readJson, readRecord } from './http.ts';
 import { type Behaviour, deadUrl, failures, withNode } from './testing/node.ts';
 
-/** Even on a machine that is busy with something else. */
-const GOOD_ANSWERS_IN_MS = 1_000;
+/** A question reaches a node in this time, and a good answer comes back, also on a machine that is busy with something else. */
+const GOOD_ANSWERS_IN_MS = 2_000;
 
 const good: Behaviour = (response) => void response.end('good');
 const text = (answer: string) => answer;
@@ -27,12 +29,13 @@ async function assertUnavailable(answer: Promise<unknown>, message: RegExp = /Tr
   });
 }
 
-describe('a node that', () => {
+/** All at once: those that never answer are waited for together. */
+describe('a node that', { concurrency: true }, () => {
   for (const [title, behaviour] of Object.entries(failures)) {
     test(`${title} is asked twice, after a pause, and its key stays out of the message`, () =>
       withNode(behaviour, async ({ url, asked }) => {
         const { waited, wait } = pauses();
-        const http = createHttp({ urls: [`${url}/key-in-path?key=key-in-query`], timeoutMs: 100, wait });
+        const http = createHttp({ urls: [`${url}/key-in-path?key=key-in-query`], timeoutMs: GOOD_ANSWERS_IN_MS, wait });
         await assert.rejects(http.ask({ path: '/thing' }, text), (error) => {
           assert.ok(error instanceof ChainError);
           assert.equal(error.code, 'node_unavailable');
@@ -142,6 +145,23 @@ describe('a node that', () => {
       },
     ));
 });
+
+test('a node that answers byte by byte is given up also when memory is cleaned up meanwhile', { timeout: 60_000 }, () =>
+  withNode(failures['answers byte by byte and never ends']!, async ({ url }) => {
+    setFlagsFromString('--expose-gc');
+    const cleanUp = runInNewContext('gc') as () => void;
+    let waiting = true;
+    const answer = createHttp({ urls: [url], rounds: 1, timeoutMs: 500 }).ask({}, text);
+    const refused = assertUnavailable(answer, /gave no answer in 500 ms/).finally(() => {
+      waiting = false;
+    });
+    while (waiting) {
+      cleanUp();
+      await new Promise(setImmediate);
+    }
+    await refused;
+  }),
+);
 
 test('a body goes out as POST with its type, and nothing else about us', () =>
   withNode(good, async ({ url, asked }) => {

@@ -124,19 +124,20 @@ function createEndpoint(
 
   const ask: Http['ask'] = async (request, read) => {
     const { path = '', body, contentType = 'application/json', answerBytesMax = ANSWER_BYTES_MAX } = request;
+    const signal = AbortSignal.timeout(timeoutMs);
     let text: string;
     try {
       const response = await fetch(`${url.origin}${url.pathname.replace(/\/$/, '')}${path}${url.search}`, {
         ...(body === undefined ? {} : { method: 'POST', headers: { 'content-type': contentType }, body }),
         redirect: 'error',
-        signal: AbortSignal.timeout(timeoutMs),
+        signal,
       });
       const refused = response.status >= 400 && response.status < 500 && !OF_THE_CUSTOMER.includes(response.status);
       if (response.status !== 200 && !refused) {
         await response.body?.cancel();
         throw unavailable(`answers with HTTP status ${response.status}`);
       }
-      text = await readBounded(response, answerBytesMax);
+      text = await readBounded(response, answerBytesMax, signal);
       if (refused) {
         const reason = printable(hidden.reduce((so, part) => so.replaceAll(part, '…'), text)).trim();
         throw new NodeRefusal('the request', response.status, reason || `status ${response.status}`);
@@ -166,15 +167,18 @@ function createEndpoint(
   };
 }
 
-/** Counts what arrives, decompressed, and stops reading at the bound. Throws `RangeError`. */
-async function readBounded(response: Response, bytesMax: number): Promise<string> {
+/** Counts what arrives, decompressed, and stops reading at the bound or at the signal. Throws `RangeError` or its reason. */
+async function readBounded(response: Response, bytesMax: number, signal: AbortSignal): Promise<string> {
   const reader = response.body?.getReader();
+  // Node's fetch loses the signal when memory is cleaned up while an answer arrives: a slow one would be read for ever.
+  signal.addEventListener('abort', () => reader?.cancel().catch(() => {}), { once: true });
   const decoder = new TextDecoder();
   let text = '';
   let length = 0;
   for (;;) {
+    signal.throwIfAborted();
     const { done = true, value } = (await reader?.read()) ?? {};
-    if (done) return text + decoder.decode();
+    if (done && !signal.aborted) return text + decoder.decode();
     length += value?.length ?? 0;
     if (length > bytesMax) {
       await reader?.cancel();

@@ -86,6 +86,21 @@ test('a service that hangs is asked once, and one that says that it will be away
   assert.deepEqual(away.waits, []);
 });
 
+test('an answer that begins and never ends is given up, also where fetch has lost the signal', {
+  timeout: 60_000,
+}, async (t) => {
+  const late = new AbortController();
+  t.mock.method(AbortSignal, 'timeout', () => late.signal);
+  const endless = new ReadableStream({ pull: () => late.abort(new DOMException('timed out', 'TimeoutError')) });
+  const client = createClient({
+    url: 'http://service.test',
+    token: null,
+    patienceMs: 0,
+    fetch: async () => new Response(endless),
+  });
+  await assert.rejects(client.call('createProject', { body }), { code: 'overloaded' });
+});
+
 test('a call and what its proof needs share one patience', async () => {
   const { client, seen, waits } = answering(problem('enclave_unavailable', 503, { 'retry-after': '1' }));
   const connection = connectTo(client, 'thumbprint');

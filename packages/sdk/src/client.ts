@@ -156,7 +156,7 @@ async function send(
       redirect: 'error',
       signal,
     });
-    text = await response.text();
+    text = await before(signal, response.text());
   } catch (cause) {
     throw new KedgeError('overloaded', `There is no answer from ${target.origin}. Is the service running?`, { cause });
   }
@@ -171,6 +171,16 @@ async function send(
     problem.detail ?? errorEntry(code).title,
     Number.isFinite(retryAfter) ? { retryAfterS: retryAfter } : {},
   );
+}
+
+/** Node's fetch loses the signal when memory is cleaned up while an answer arrives: a slow one would be read for ever. */
+function before<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    signal.addEventListener('abort', giveUp, { once: true });
+    work.then(resolve, reject);
+  });
 }
 
 function formOf({ file, fields }: { readonly file: Uint8Array; readonly fields: object }): FormData {

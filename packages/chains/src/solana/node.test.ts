@@ -192,7 +192,7 @@ describe('a node that', () => {
     withJsonRpc({ ...honest, getBalance: () => {} }, (slow) =>
       withJsonRpc({ ...honest, getBalance: content(-1) }, (liar) =>
         withJsonRpc(honest, async (good) => {
-          assert.equal((await balance(chainOf([slow, liar, good], 250))).confirmed, 5n * 10n ** 9n);
+          assert.equal((await balance(chainOf([slow, liar, good], 1_000))).confirmed, 5n * 10n ** 9n);
         }),
       ),
     ));

@@ -81,14 +81,13 @@ describe('on the engine', () => {
       const { from, mint, of } = await tokenHolder(100n);
       // The more candidates there are before the account's address, the more the program hashes.
       const attempts = new Set<number>();
-      for (let i = 0; i < 12; i++) {
+      for (let i = 0; i < 12 || attempts.size === 1; i++) {
         const to = accountOf(holder());
         attempts.add(associatedTokenAccount(to, mint).attempts);
         const unsigned = await solana.build({ from, to, amount: 1n, asset: mint });
         const id = await solana.broadcast(sign(solana, unsigned, of));
         assert.equal((await solana.track(id)).status, 'confirming');
       }
-      assert.ok(attempts.size > 1);
     });
 
     test('attack: a token account, a mint or a program as receiver is refused by name', async () => {
