@@ -167,7 +167,7 @@ function createEndpoint(
 }
 
 /** Counts what arrives, decompressed, and stops reading at the bound. Throws `RangeError`. */
-async function readBounded(response: Response, bytesMax: number): Promise<string> {
+export async function readBounded(response: Response, bytesMax: number): Promise<string> {
   const reader = response.body?.getReader();
   const decoder = new TextDecoder();
   let text = '';

@@ -10,9 +10,10 @@ import { WEB_TOKEN_MS } from '../web-tokens.ts';
 export function tokenRoutes({ webTokens }: Services): Pick<Handlers, 'createToken'> {
   return {
     createToken({ principal, body, commit }) {
-      const { project, apiKey, webToken } = principal;
-      if (webToken !== null)
+      const { project, credential } = principal;
+      if (credential.type !== 'api_key')
         throw new KedgeError('forbidden', 'A web token is made with a secret key, not with another token.');
+      const { apiKey } = credential;
       const scopes = body.scopes ?? null;
       return commit({
         happenings: [{ type: 'web_token.created', project, data: { api_key: apiKey, scopes } }],
