@@ -122,7 +122,7 @@ async function apiKey(on: AcrossProjects, hash: Uint8Array): Promise<Principal |
   if (row === null) return null;
   const { project, id } = row;
   return row.kind === 'secret'
-    ? { kind: 'secret_key', project, credential: { type: 'api_key', apiKey: id }, scopes: null }
+    ? { kind: 'secret_key', project, credential: { type: 'api_key', apiKey: id }, scopes: row.scopes }
     : { kind: 'publishable_key', project, apiKey: id };
 }
 
@@ -131,7 +131,12 @@ async function web(on: AcrossProjects, token: WebToken | null): Promise<Principa
   const row = token && (await findApiKeyById(on, token.apiKey));
   if (token === null || row?.kind !== 'secret' || row.project !== token.project) return null;
   const credential = { type: 'web_token', apiKey: row.id } as const;
-  return { kind: 'secret_key', project: row.project, credential, scopes: token.scopes };
+  return { kind: 'secret_key', project: row.project, credential, scopes: inBoth(row.scopes, token.scopes) };
+}
+
+/** Null stands for all of them. */
+function inBoth(some: readonly Scope[] | null, others: readonly Scope[] | null): readonly Scope[] | null {
+  return some === null || others === null ? (some ?? others) : some.filter((scope) => others.includes(scope));
 }
 
 /** The issuer says who asks and what they may; that the project it names exists, we look up. */
