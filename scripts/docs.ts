@@ -184,7 +184,7 @@ RFC 3339, bytes base64url unless a field says hex, amounts decimal strings in th
 most ${BODY_BYTES_MAX / 1024} KiB, and a field that is not named here is refused. Lists take \`limit\` and \`cursor\` and give
 \`next_cursor\`. What goes wrong is in [errors.md](errors.md).
 
-**Who.** \`Authorization: Bearer …\` with a secret key (\`sk_…\`, a project's backend), a publishable key (\`pk_…\`, in apps), the
+**Who.** \`Authorization: Bearer …\` with a secret key (\`sk_…\`, a project's backend) or a JWT in its place, a publishable key (\`pk_…\`, in apps), the
 session of a user (\`us_…\`) or of an operator (\`op_…\`). **Proof.** Where an act is named, the header \`Kedge-Proof\` must
 carry that act, signed by an enrolled key of the user or by the operator; the enclave checks it. **Once.** Every POST
 takes \`Idempotency-Key\`: sent again with the same key within 24 hours, it has its effect once.

@@ -168,7 +168,7 @@ function createEndpoint(
 }
 
 /** Counts what arrives, decompressed, and stops reading at the bound or at the signal. Throws `RangeError` or its reason. */
-async function readBounded(response: Response, bytesMax: number, signal: AbortSignal): Promise<string> {
+export async function readBounded(response: Response, bytesMax: number, signal: AbortSignal): Promise<string> {
   const reader = response.body?.getReader();
   // Node's fetch loses the signal when memory is cleaned up while an answer arrives: a slow one would be read for ever.
   signal.addEventListener('abort', () => reader?.cancel().catch(() => {}), { once: true });

@@ -61,6 +61,7 @@ export {
   readTypedMessage,
   type TypedMessage,
 } from './evm/messages.ts';
+export { readBounded } from './http.ts';
 export { SOLANA_GENESIS, solanaCodec, solanaNetwork, withBlockhashOf } from './solana/codec.ts';
 export { solanaMessage, verifySolanaMessage } from './solana/messages.ts';
 export { createSolana, type SolanaOptions } from './solana/solana.ts';

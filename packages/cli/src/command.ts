@@ -56,6 +56,7 @@ const valueFlags = [
   'pin',
   'project',
   'scheme',
+  'scopes',
   'to',
   'url',
   'vault',

@@ -14,6 +14,9 @@ export interface Settings {
   readonly 'gateway.trusted_proxy': string | null;
   readonly 'gateway.tls_cert': string | null;
   readonly 'gateway.tls_key': string | null;
+  readonly 'auth.issuer': string | null;
+  readonly 'auth.jwks_url': string | null;
+  readonly 'auth.audience': string | null;
   readonly 'database.primary': string;
   readonly 'database.vault': string;
   readonly 'database.statement_ms_max': number;
@@ -47,6 +50,9 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'gateway.trusted_proxy': 'Address or CIDR of the proxy that ends TLS and whose `X-Forwarded-For` is believed.',
   'gateway.tls_cert': 'Certificate chain in PEM, when the gateway itself ends TLS.',
   'gateway.tls_key': 'The key to that certificate.',
+  'auth.issuer': 'The `iss` of JWTs that backends may bring in the place of secret keys; set all three of `auth`.',
+  'auth.jwks_url': 'Where that issuer publishes its keys: https, or http on this machine.',
+  'auth.audience': 'What their `aud` must hold.',
   'database.primary': 'The gateway’s database: `pglite:/absolute/folder` or `postgres://…`.',
   'database.vault': 'The enclave’s database, spelled the same; never the same database.',
   'database.statement_ms_max': 'How long one statement of PostgreSQL may run, up to 30,000.',
@@ -98,6 +104,9 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'gateway.trusted_proxy': null,
     'gateway.tls_cert': null,
     'gateway.tls_key': null,
+    'auth.issuer': null,
+    'auth.jwks_url': null,
+    'auth.audience': null,
     'database.primary': `pglite:${file('primary')}`,
     'database.vault': `pglite:${file('vault')}`,
     'database.statement_ms_max': 30_000,

@@ -16,9 +16,16 @@ export const PAGE_SIZE_MAX = 100;
 export const principalKinds = ['anonymous', 'publishable_key', 'secret_key', 'user', 'operator'] as const;
 export type PrincipalKind = (typeof principalKinds)[number];
 
-/** What a web token may be limited to; one that isn't may do all that the secret key behind it may. */
+/** What secret keys and tokens may be limited to; one that isn't may do all that a secret key may. */
 export const scopes = ['keys:read', 'keys:write', 'backups:read', 'backups:write'] as const;
 export type Scope = (typeof scopes)[number];
+
+/** Some of them, each once. */
+export const scopeList = z
+  .array(z.enum(scopes))
+  .min(1)
+  .max(scopes.length)
+  .refine((given) => new Set(given).size === given.length, 'a scope comes twice');
 
 export const uuid = z.uuid().toLowerCase();
 export const base64Url = (bytesMax: number) =>
@@ -67,8 +74,8 @@ export interface Endpoint {
   readonly path: `/v1/${string}`;
   readonly summary: string;
   readonly principals: readonly PrincipalKind[];
-  /** The scope that a limited web token needs; without one, no limited token will do. */
-  readonly scope?: Scope;
+  /** The scope that a limited key or token needs. `any`: whichever it has; without one, nothing limited will do. */
+  readonly scope?: Scope | 'any';
   /** The act that the header `Kedge-Proof` must prove, where one is needed. */
   readonly proof?: UserAct | OperatorAct;
   readonly params?: z.ZodObject;

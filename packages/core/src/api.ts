@@ -20,6 +20,7 @@ import {
   name,
   page,
   principalKinds,
+  scopeList,
   scopes,
   signedSchema,
   time,
@@ -51,6 +52,10 @@ export const apiKeySchema = z
     label: z.string(),
     /** The first characters, to tell keys apart. */
     hint: z.string(),
+    scopes: z
+      .array(z.enum(scopes))
+      .nullable()
+      .meta({ description: 'What a secret key may do; null: all that secret keys may.' }),
     created_at: time,
     revoked_at: time.nullable(),
   })
@@ -223,7 +228,16 @@ export const endpoints = {
     summary: 'Make a secret or publishable key; it is shown once.',
     principals: ['operator'],
     params: id('project_id'),
-    body: z.strictObject({ kind: z.enum(['secret', 'publishable']), label: name.default('key') }),
+    body: z
+      .strictObject({
+        kind: z.enum(['secret', 'publishable']),
+        label: name.default('key'),
+        scopes: scopeList.optional().meta({ description: 'Limits a secret key to these; all, if left out.' }),
+      })
+      .refine(({ kind, scopes }) => kind === 'secret' || scopes === undefined, {
+        path: ['scopes'],
+        message: 'a publishable key has no scopes',
+      }),
     response: apiKeySchema.extend({ key: z.string() }).meta({ id: 'NewApiKey' }),
     status: 201,
   }),
@@ -252,11 +266,9 @@ export const endpoints = {
     path: '/v1/tokens',
     summary: 'A web token for an hour, for a secret key.',
     principals: ['secret_key'],
+    scope: 'any',
     body: z.strictObject({
-      scopes: z
-        .array(z.enum(scopes))
-        .min(1)
-        .max(scopes.length)
+      scopes: scopeList
         .optional()
         .meta({ description: 'What the token may do; all that the secret key may, if left out.' }),
     }),

@@ -167,6 +167,11 @@ const table = {
     'Try again in a few seconds; the operator sees it in /readyz.',
   ],
   store_full: [503, 'There is no space left to write to.', 'Nothing was changed. The operator must free space.'],
+  issuer_unavailable: [
+    503,
+    'The issuer of this token does not give its keys.',
+    'Try again in half a minute, or use a secret key.',
+  ],
   chain_unavailable: [503, 'The node of that chain does not answer.', 'Try again in a few seconds.'],
   overloaded: [503, 'The service is busy.', 'Try again in a few seconds.'],
   internal: [500, 'Something went wrong on our side.', 'Try again; if it stays, give the operator the request id.'],

@@ -12,14 +12,17 @@ import {
   sign,
   verify,
 } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { type BackupKeyType, bytesToHex, concatBytes, decodeCbor, open, utf8ToBytes } from '@kedge/core';
+import { type BackupKeyType, bytesToHex, concatBytes, decodeCbor, open as openSealed, utf8ToBytes } from '@kedge/core';
+import { openDatabase } from '@kedge/store';
+import { type PostgresServer, startPostgres } from '@kedge/store/testing';
 import { Decrypter, generateIdentity, identityToRecipient } from 'age-encryption';
 import { opensslAead } from './aead.ts';
 import { openPkcs11 } from './pkcs11.ts';
 import { p256Jwk } from './proofs.ts';
+import type { RootKeys } from './root-keys.ts';
 import { combineShares } from './secret-shares.ts';
 import { readSigned } from './signing.ts';
 import { openSoftware } from './software.ts';
@@ -68,27 +71,39 @@ function opensslVerifies(folder: string, identity: Uint8Array, signature: Uint8A
   }
 }
 
-const roots = {
-  software: {},
+/** Three people with an age identity each. */
+async function createOfficers(): Promise<{ identities: string[]; officers: string[] }> {
+  const identities = await Promise.all([generateIdentity(), generateIdentity(), generateIdentity()]);
+  return { identities, officers: await Promise.all(identities.map((identity) => identityToRecipient(identity))) };
+}
+
+const roots: Readonly<Record<string, (folder: string) => Promise<RootKeys>>> = {
+  software: (folder) => openSoftware({ file: join(folder, 'root'), create: true }),
   ...(findSoftHsm() === null
     ? {}
     : {
-        softhsm: {
-          openRootKeys: async (folder: string) => {
-            const token = createSoftHsmToken(folder);
-            process.env.SOFTHSM2_CONF = token.env.SOFTHSM2_CONF;
-            const { module, tokenLabel, pin } = token;
-            return openPkcs11({ module, tokenLabel, pin: () => pin, create: true });
-          },
+        softhsm: async (folder) => {
+          const token = createSoftHsmToken(folder);
+          process.env.SOFTHSM2_CONF = token.env.SOFTHSM2_CONF;
+          const { module, tokenLabel, pin } = token;
+          return openPkcs11({ module, tokenLabel, pin: () => pin, create: true });
         },
       }),
 };
 
-for (const [kind, options] of Object.entries(roots)) {
+for (const [kind, open] of Object.entries(roots)) {
   describe(`backup keys on ${kind}`, () => {
     let opened: TestEnclave;
+    let identities: string[];
+    let rootKeys: RootKeys;
     before(async () => {
-      opened = await openTestEnclave(options);
+      const { officers, ...their } = await createOfficers();
+      identities = their.identities;
+      const openRootKeys = async (folder: string) => {
+        rootKeys = await open(folder);
+        return rootKeys;
+      };
+      opened = await openTestEnclave({ openRootKeys, officers });
     });
     after(async () => {
       opened.enclave.stop();
@@ -124,34 +139,49 @@ for (const [kind, options] of Object.entries(roots)) {
         assert.equal(outcome, 'passed');
       }
     });
+
+    test('a cold key is answered as held offline, and two officers, but not one, have it from a dump and the server key', async () => {
+      const key = wanted('secp256k1', 'COLD');
+      const { publicKey } = await opened.enclave.createBackupKey(key);
+      const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
+      assert.equal(outcome, 'held_offline');
+      const content = await openColdContent(opened, rootKeys, key);
+      const shares = await Promise.all(
+        content.officers.map(async (file, at) => {
+          const decrypter = new Decrypter();
+          decrypter.addIdentity(identities[at]!);
+          const share = await decrypter.decrypt(file);
+          return { index: share[0]!, bytes: share.slice(1) };
+        }),
+      );
+      const address = ['kedge/backup-key/payload/v1', project, user, key.key, 'cold'];
+      assert.equal(openSealed(opensslAead, shares[0]!.bytes, content.cold, address), null, 'one officer has nothing');
+      for (const pair of [
+        [0, 1],
+        [2, 0],
+        [1, 2],
+      ] as const) {
+        const pkcs8 = openSealed(opensslAead, combineShares(pair.map((at) => shares[at]!)), content.cold, address)!;
+        const privateKey = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
+        const { x } = createPublicKey(privateKey).export({ format: 'jwk' });
+        assert.deepEqual(Buffer.from(x!, 'base64url'), Buffer.from(publicKey.slice(1)));
+        assert.equal(
+          verify('sha256', publicKey, createPublicKey(privateKey), sign('sha256', publicKey, privateKey)),
+          true,
+        );
+      }
+    });
   });
 }
 
 describe('a backup key', () => {
-  const operators = new Map([['ada', createTestKey()]]);
-  const identities: string[] = [];
   let opened: TestEnclave;
   before(async () => {
-    for (let officer = 0; officer < 3; officer++) identities.push(await generateIdentity());
-    const officers = await Promise.all(identities.map((identity) => identityToRecipient(identity)));
-    opened = await openTestEnclave({ operators, officers });
+    opened = await openTestEnclave();
   });
   after(async () => {
     opened.enclave.stop();
     await opened.db.close();
-  });
-
-  test('is the same when asked for twice, and refuses to become another', async () => {
-    const key = wanted();
-    const first = await opened.enclave.createBackupKey(key);
-    const again = await opened.enclave.createBackupKey(key);
-    assert.deepEqual(again.publicKey, first.publicKey);
-    assert.deepEqual(again.attestation.document, first.attestation.document);
-    const raced = wanted();
-    const both = await Promise.all([opened.enclave.createBackupKey(raced), opened.enclave.createBackupKey(raced)]);
-    assert.deepEqual(both[0].publicKey, both[1].publicKey);
-    for (const other of [{ type: 'ed25519' as const }, { environment: 'COLD' as const }, { nonce: new Uint8Array(16) }])
-      await assert.rejects(opened.enclave.createBackupKey({ ...key, ...other }), { code: 'conflict' });
   });
 
   test('is signed with the fields that were asked for, in canonical JSON, and the public key is always among them', async () => {
@@ -187,112 +217,8 @@ describe('a backup key', () => {
     assert.equal(opensslVerifies(opened.folder, identity, vendor.signature, attestation.document), false);
   });
 
-  test('that is cold is answered as held offline, and two officers, but not one, have it from a dump and the server key', async () => {
-    const key = wanted('secp256k1', 'COLD');
-    const { publicKey } = await opened.enclave.createBackupKey(key);
-    const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
-    assert.equal(outcome, 'held_offline');
-    const content = await openColdContent(opened, key);
-    const shares = await Promise.all(
-      content.officers.map(async (file, at) => {
-        const decrypter = new Decrypter();
-        decrypter.addIdentity(identities[at]!);
-        const share = await decrypter.decrypt(file);
-        return { index: share[0]!, bytes: share.slice(1) };
-      }),
-    );
-    const address = ['kedge/backup-key/payload/v1', project, user, key.key, 'cold'];
-    assert.equal(open(opensslAead, shares[0]!.bytes, content.cold, address), null, 'one officer has nothing');
-    for (const pair of [
-      [0, 1],
-      [2, 0],
-      [1, 2],
-    ] as const) {
-      const pkcs8 = open(opensslAead, combineShares(pair.map((at) => shares[at]!)), content.cold, address)!;
-      const privateKey = createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' });
-      const { x } = createPublicKey(privateKey).export({ format: 'jwk' });
-      assert.deepEqual(Buffer.from(x!, 'base64url'), Buffer.from(publicKey.slice(1)));
-      assert.equal(
-        verify('sha256', publicKey, createPublicKey(privateKey), sign('sha256', publicKey, privateKey)),
-        true,
-      );
-    }
-  });
-
-  test('cannot be cold where nobody could thaw it', async (t) => {
-    const alone = await openTestEnclave();
-    t.after(() => alone.enclave.stop());
-    await assert.rejects(alone.enclave.createBackupKey(wanted('ed25519', 'COLD')), { code: 'cold_keys_unavailable' });
-  });
-
-  test('lies in a row that has the size of every other, and names nobody', async () => {
-    for (const type of ['secp256k1', 'ed25519', 'rsa4096'] as const) {
-      for (const environment of ['HOT', 'COLD'] as const)
-        await opened.enclave.createBackupKey({ ...wanted(type, environment), user: 'somebody@example.org' });
-    }
-    await opened.enclave.encryptionKey();
-    const sizes = await opened.db.query<{ size: number; count: number }>(
-      'select length(lookup) + length(outer_wrap) + length(payload) as size, count(*)::int as count from backup_keys group by 1',
-    );
-    assert.equal(sizes.length, 1, JSON.stringify(sizes));
-    const dump = JSON.stringify(await opened.db.query('select * from backup_keys'));
-    for (const text of [project, 'somebody', user]) assert.equal(dump.includes(text), false, text);
-  });
-
-  test('every ciphertext that was flipped, truncated or moved fails the check and opens nothing', async () => {
-    const [key, other] = [wanted(), wanted('ed25519')];
-    const { publicKey } = await opened.enclave.createBackupKey(key);
-    await opened.enclave.createBackupKey(other);
-    const rows = await opened.db.query<{ id: string; outer_wrap: Uint8Array; payload: Uint8Array; lookup: Uint8Array }>(
-      'select * from backup_keys',
-    );
-    for (const statement of [
-      'update backup_keys set payload = set_byte(payload, 90, get_byte(payload, 90) # 1)',
-      'update backup_keys set outer_wrap = set_byte(outer_wrap, 30, get_byte(outer_wrap, 30) # 1)',
-      'update backup_keys set payload = substring(payload from 1 for 200)',
-      'update backup_keys set payload = (select payload from backup_keys other where other.id <> backup_keys.id limit 1)',
-      'update backup_keys set lookup = decode(md5(lookup::text), $$hex$$)',
-      'update backup_keys set server_key = 2',
-    ]) {
-      await opened.db.query(statement);
-      const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
-      assert.equal(outcome, 'attention', statement);
-      for (const row of rows)
-        await opened.db.query(
-          'update backup_keys set lookup = $2, server_key = 1, outer_wrap = $3, payload = $4 where id = $1',
-          [row.id, row.lookup, row.outer_wrap, row.payload],
-        );
-    }
-    const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
-    assert.equal(outcome, 'passed');
-  });
-
-  test('is not found under another project, user or key, nor confirmed for another public key', async () => {
-    const key = wanted();
-    const { publicKey } = await opened.enclave.createBackupKey(key);
-    const asked = { project, user, key: key.key, publicKey };
-    for (const wrong of [
-      { project: randomUUID() },
-      { user: 'customer-18' },
-      { key: randomUUID() },
-      { publicKey: publicKey.with(5, publicKey[5]! ^ 1) },
-    ])
-      assert.equal((await opened.enclave.verifyBackupKey({ ...asked, ...wrong })).outcome, 'attention');
-  });
-
-  test('survives a rotation of the server key, which leaves nothing under the old version', async () => {
-    const key = wanted();
-    const { publicKey } = await opened.enclave.createBackupKey(key);
-    const { text: proof } = await proveFor(opened, operators.get('ada')!, { act: 'rotate', subject: 'ada' });
-    await opened.enclave.startRotation({ proof });
-    const counts = async () => (await opened.enclave.rotation()).versions.map(({ wallets }) => wallets > 0);
-    assert.deepEqual(await counts(), [true, false]);
-    await assert.rejects(opened.enclave.finishRotation(), { code: 'rotation_running' });
-    let batches = 0;
-    for (; (await opened.enclave.rewrapWallets({ limit: 3 })).left > 0; batches++) assert.equal(batches < 100, true);
-    assert.deepEqual(await counts(), [false, true]);
-    const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
-    assert.equal(outcome, 'passed');
+  test('cannot be cold where nobody could thaw it', async () => {
+    await assert.rejects(opened.enclave.createBackupKey(wanted('ed25519', 'COLD')), { code: 'cold_keys_unavailable' });
   });
 
   describe('recovery material', () => {
@@ -394,9 +320,124 @@ describe('a backup key', () => {
   });
 });
 
+/** An RSA key takes seconds to make, and the engine sees a row of bytes whatever is in it. */
+const engines: Readonly<Record<string, { types: readonly BackupKeyType[]; open?: () => Promise<PostgresServer> }>> = {
+  'an embedded database': { types: ['secp256k1', 'ed25519', 'rsa4096'] },
+  PostgreSQL: { types: ['secp256k1', 'ed25519'], open: () => startPostgres() },
+};
+
+for (const [engine, { types, open }] of Object.entries(engines)) {
+  const skip = open !== undefined && !existsSync('/usr/lib/postgresql') && 'PostgreSQL is not installed';
+  describe(`a backup key in ${engine}`, { skip }, () => {
+    const operators = new Map([['ada', createTestKey()]]);
+    let server: PostgresServer | undefined;
+    let opened: TestEnclave;
+    before(async () => {
+      server = await open?.();
+      const db = server && (await openDatabase(await server.url('vault')));
+      opened = await openTestEnclave({ operators, officers: (await createOfficers()).officers, ...(db ? { db } : {}) });
+      assert.equal(opened.db.engine, server ? 'postgres' : 'pglite');
+    });
+    after(async () => {
+      opened.enclave.stop();
+      await opened.db.close();
+      await server?.stop();
+    });
+
+    test('is the same when asked for twice, and refuses to become another', async () => {
+      const key = wanted();
+      const first = await opened.enclave.createBackupKey(key);
+      const again = await opened.enclave.createBackupKey(key);
+      assert.deepEqual(again.publicKey, first.publicKey);
+      assert.deepEqual(again.attestation.document, first.attestation.document);
+      const raced = wanted();
+      const both = await Promise.all([opened.enclave.createBackupKey(raced), opened.enclave.createBackupKey(raced)]);
+      assert.deepEqual(both[0].publicKey, both[1].publicKey);
+      for (const other of [
+        { type: 'ed25519' as const },
+        { environment: 'COLD' as const },
+        { nonce: new Uint8Array(16) },
+      ])
+        await assert.rejects(opened.enclave.createBackupKey({ ...key, ...other }), { code: 'conflict' });
+    });
+
+    test('lies in a row that has the size of every other, and names nobody', async () => {
+      for (const type of types) {
+        for (const environment of ['HOT', 'COLD'] as const)
+          await opened.enclave.createBackupKey({ ...wanted(type, environment), user: 'somebody@example.org' });
+      }
+      if (types.includes('rsa4096')) await opened.enclave.encryptionKey();
+      const sizes = await opened.db.query<{ size: number; count: number }>(
+        'select length(lookup) + length(outer_wrap) + length(payload) as size, count(*)::int as count from backup_keys group by 1',
+      );
+      assert.equal(sizes.length, 1, JSON.stringify(sizes));
+      const dump = JSON.stringify(await opened.db.query('select * from backup_keys'));
+      for (const text of [project, 'somebody', user]) assert.equal(dump.includes(text), false, text);
+    });
+
+    test('every ciphertext that was flipped, truncated or moved fails the check and opens nothing', async () => {
+      const [key, other] = [wanted(), wanted('ed25519')];
+      const { publicKey } = await opened.enclave.createBackupKey(key);
+      await opened.enclave.createBackupKey(other);
+      const rows = await opened.db.query<{
+        id: string;
+        outer_wrap: Uint8Array;
+        payload: Uint8Array;
+        lookup: Uint8Array;
+      }>('select * from backup_keys');
+      for (const statement of [
+        'update backup_keys set payload = set_byte(payload, 90, get_byte(payload, 90) # 1)',
+        'update backup_keys set outer_wrap = set_byte(outer_wrap, 30, get_byte(outer_wrap, 30) # 1)',
+        'update backup_keys set payload = substring(payload from 1 for 200)',
+        'update backup_keys set payload = (select payload from backup_keys other where other.id <> backup_keys.id limit 1)',
+        'update backup_keys set lookup = decode(md5(lookup::text), $$hex$$)',
+        'update backup_keys set server_key = 2',
+      ]) {
+        await opened.db.query(statement);
+        const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
+        assert.equal(outcome, 'attention', statement);
+        for (const row of rows)
+          await opened.db.query(
+            'update backup_keys set lookup = $2, server_key = 1, outer_wrap = $3, payload = $4 where id = $1',
+            [row.id, row.lookup, row.outer_wrap, row.payload],
+          );
+      }
+      const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
+      assert.equal(outcome, 'passed');
+    });
+
+    test('is not found under another project, user or key, nor confirmed for another public key', async () => {
+      const key = wanted();
+      const { publicKey } = await opened.enclave.createBackupKey(key);
+      const asked = { project, user, key: key.key, publicKey };
+      for (const wrong of [
+        { project: randomUUID() },
+        { user: 'customer-18' },
+        { key: randomUUID() },
+        { publicKey: publicKey.with(5, publicKey[5]! ^ 1) },
+      ])
+        assert.equal((await opened.enclave.verifyBackupKey({ ...asked, ...wrong })).outcome, 'attention');
+    });
+
+    test('survives a rotation of the server key, which leaves nothing under the old version', async () => {
+      const key = wanted();
+      const { publicKey } = await opened.enclave.createBackupKey(key);
+      const { text: proof } = await proveFor(opened, operators.get('ada')!, { act: 'rotate', subject: 'ada' });
+      await opened.enclave.startRotation({ proof });
+      const counts = async () => (await opened.enclave.rotation()).versions.map(({ wallets }) => wallets > 0);
+      assert.deepEqual(await counts(), [true, false]);
+      await assert.rejects(opened.enclave.finishRotation(), { code: 'rotation_running' });
+      let batches = 0;
+      for (; (await opened.enclave.rewrapWallets({ limit: 3 })).left > 0; batches++) assert.equal(batches < 100, true);
+      assert.deepEqual(await counts(), [false, true]);
+      const { outcome } = await opened.enclave.verifyBackupKey({ project, user, key: key.key, publicKey });
+      assert.equal(outcome, 'passed');
+    });
+  });
+}
+
 /** What somebody with the vault database and the root has. */
-async function openColdContent(opened: TestEnclave, { key }: { readonly key: string }) {
-  const rootKeys = await openSoftware({ file: join(opened.folder, 'root'), create: false });
+async function openColdContent(opened: TestEnclave, rootKeys: RootKeys, { key }: { readonly key: string }) {
   const part = (text: string) => {
     const length = new Uint8Array(4);
     new DataView(length.buffer).setUint32(0, utf8ToBytes(text).length);
@@ -412,7 +453,6 @@ async function openColdContent(opened: TestEnclave, { key }: { readonly key: str
     ...['kedge/backup-key/server-wrap/v1', bytesToHex(lookup), String(row!.server_key)].map(part),
   );
   const dataKey = await rootKeys.unwrap({ purpose: 'wallet', version: row!.server_key }, row!.outer_wrap, aad);
-  const payload = open(opensslAead, dataKey, row!.payload, ['kedge/backup-key/payload/v1', project, user, key]);
-  await rootKeys.close();
+  const payload = openSealed(opensslAead, dataKey, row!.payload, ['kedge/backup-key/payload/v1', project, user, key]);
   return decodeCbor(payload!) as unknown as { cold: Uint8Array; officers: Uint8Array[]; hot?: Uint8Array };
 }

@@ -15,6 +15,7 @@ import { drivenClock } from '@kedge/core/testing';
 import { type Database, dumpTables, migrate, openDatabase, readMigrations } from '@kedge/store';
 import { startPostgres } from '@kedge/store/testing';
 import { Accounts } from './accounts.ts';
+import { createBackupKeys } from './backup-keys.ts';
 import { acquireLease } from './lease.ts';
 import type { MirrorRecord } from './mirror.ts';
 import { ServerKeys } from './server-keys.ts';
@@ -41,7 +42,11 @@ test('users cannot be found in the vault database by order, time, size or count'
   const db = await openDatabase(await server.url('vault'));
   t.after(() => db.close());
   const people = await signUpEverybody(db);
-  const kinds = { accounts: people, wallets: people.flatMap((person) => person.wallets) };
+  const kinds = {
+    accounts: people,
+    wallets: people.flatMap((person) => person.wallets),
+    'backup keys': people.flatMap((person) => person.backupKeys),
+  };
 
   for (const [kind, truth] of Object.entries(kinds)) {
     const { name, hits } = bestMatcher(truth, await features(db, kind));
@@ -52,7 +57,7 @@ test('users cannot be found in the vault database by order, time, size or count'
       'in the order of writing the same matcher finds most, so it can succeed',
     );
   }
-  await db.compact(['state', 'wallets']);
+  await db.compact(['state', 'wallets', 'backup_keys']);
   for (const [kind, truth] of Object.entries(kinds)) {
     const rows = await features(db, kind);
     const { name, hits } = bestMatcher(truth, rows);
@@ -76,6 +81,7 @@ interface Target {
 
 interface Person extends Target {
   readonly wallets: Target[];
+  readonly backupKeys: Target[];
 }
 
 /** One life of a service: sign-ups and new wallets in the order of their time, many at once. */
@@ -102,6 +108,8 @@ async function signUpEverybody(db: Database): Promise<Person[]> {
   const time = await ServiceTime.load(clock, state);
   const serverKeys = await ServerKeys.load(rootKeys, state, time);
   const accounts = await Accounts.load(state, time);
+  const kind = 'backup-key' as const;
+  const backupKeys = createBackupKeys({ kind, db, rootKeys, serverKeys, random, officers: [] });
   const sealedWallets = createSealedWallets({ db, rootKeys, serverKeys, random });
 
   const signUp = async (person: Person) => {
@@ -126,6 +134,12 @@ async function signUpEverybody(db: Database): Promise<Person[]> {
     await sealedWallets.create({ project, user: person.id, wallet: wallet.id }, clientSecret, () => content);
   };
 
+  const createBackupKey = async (person: Person, { id, size }: Target) => {
+    const type = size === 0 ? 'ed25519' : 'secp256k1';
+    const wanted = { type, environment: 'HOT', createdAt: new Date(0).toISOString(), nonce: null } as const;
+    await backupKeys.create({ project, user: person.id, key: id }, wanted);
+  };
+
   const people: Person[] = [];
   const life: { at: number; act: () => Promise<void> }[] = [];
   for (let index = 0; index < USERS; index++) {
@@ -138,6 +152,7 @@ async function signUpEverybody(db: Database): Promise<Person[]> {
       count,
       size: 0,
       wallets: [],
+      backupKeys: [],
     };
     for (let number = 0; number < count; number++) {
       const walletAt = at + randomInt(USERS / 10);
@@ -146,6 +161,14 @@ async function signUpEverybody(db: Database): Promise<Person[]> {
       const target = { id: wallet, rowKey: bytesToHex(lookup.slice(0, 20)), count, size: index % 3 === 0 ? 96 : 0 };
       person.wallets.push(target);
       life.push({ at: walletAt, act: () => createWallet(person, target) });
+    }
+    for (let number = 0; number < count; number++) {
+      const keyAt = at + randomInt(USERS / 10);
+      const key = newId({ wallMs: () => 1_800_000_000_000 + Math.floor(keyAt * 60_000) }, random);
+      const lookup = await rootKeys.mac(addressBytes(['kedge/backup-key-lookup/v1', project, id, key]));
+      const target = { id: key, rowKey: bytesToHex(lookup.slice(0, 20)), count, size: index % 3 };
+      person.backupKeys.push(target);
+      life.push({ at: keyAt, act: () => createBackupKey(person, target) });
     }
     people.push(person);
     life.push({ at, act: () => signUp(person) });
@@ -172,21 +195,28 @@ interface VaultRow {
   readonly features: Readonly<Record<string, Feature>>;
 }
 
+/** Where the rows of each kind lie, and what names them. */
+const places: Readonly<Record<string, readonly [table: string, key: string]>> = {
+  accounts: ['state', 'key'],
+  wallets: ['wallets', 'lookup'],
+  'backup keys': ['backup_keys', 'lookup'],
+};
+
 /** Everything about a row that can be put in an order, in the order of the dump. */
 async function features(db: Database, kind: string): Promise<VaultRow[]> {
-  const [table, key] = kind === 'accounts' ? ['state', 'key'] : ['wallets', 'lookup'];
+  const [table, key] = places[kind]!;
   const lines: string[] = [];
   await db.transaction(async (tx) => {
-    for await (const line of dumpTables(tx, [table!])) lines.push(line);
+    for await (const line of dumpTables(tx, [table])) lines.push(line);
   });
-  const places = await db.query<{ row_key: string; page: number; line: number; written: bigint }>(
+  const placed = await db.query<{ row_key: string; page: number; line: number; written: bigint }>(
     `select encode(${key}, 'hex') as row_key, (ctid::text::point)[0]::int as page, (ctid::text::point)[1]::int as line, xmin::text::bigint as written from ${table}`,
   );
-  const onDisk = new Map(places.map((place) => [place.row_key, place]));
+  const onDisk = new Map(placed.map((place) => [place.row_key, place]));
   const parsed = lines.map((line) => (JSON.parse(line) as { row: Record<string, unknown> }).row);
   const shared = countShared(parsed);
   return parsed.map((row, index) => {
-    const rowKey = Buffer.from((row[key!] as { $bytes: string }).$bytes, 'base64').toString('hex');
+    const rowKey = Buffer.from((row[key] as { $bytes: string }).$bytes, 'base64').toString('hex');
     const { page, line, written } = onDisk.get(rowKey)!;
     const values = Object.entries(row).map(([name, value]) => [name, numberOf(value)] as const);
     const sizes = Object.entries(row).map(

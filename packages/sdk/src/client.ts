@@ -77,6 +77,7 @@ const retryable = new Set([
   'client_secret_superseded',
   'overloaded',
   'chain_unavailable',
+  'issuer_unavailable',
 ]);
 
 export function randomBytes(length: number): Uint8Array {

@@ -199,10 +199,10 @@ function assertMayCall(principal: Principal, endpoint: Endpoint): void {
 }
 
 function assertInScope(principal: Principal, { scope }: Endpoint): void {
-  const granted = principal.kind === 'secret_key' ? (principal.webToken?.scopes ?? null) : null;
-  if (granted === null || (scope !== undefined && granted.includes(scope))) return;
+  const granted = principal.kind === 'secret_key' ? principal.scopes : null;
+  if (granted === null || scope === 'any' || (scope !== undefined && granted.includes(scope))) return;
   const needed = scope === undefined ? 'one without limits' : `the scope ${scope}`;
-  throw new KedgeError('forbidden', `This web token may not do that: it takes ${needed}.`);
+  throw new KedgeError('forbidden', `This credential may not do that: it takes ${needed}.`);
 }
 
 /** Presence, shape and act; the enclave looks at everything. */

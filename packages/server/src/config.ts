@@ -50,6 +50,15 @@ export const gatewayConfigSchema = z.strictObject({
   gatewayKeyFile: path,
   /** Address or CIDR of the proxy that ends TLS and whose X-Forwarded-For is believed. */
   trustedProxy: z.string().min(1).optional(),
+  /** An issuer of JWTs that are taken in the place of secret keys. */
+  auth: z
+    .strictObject({
+      issuer: z.string().min(1).max(256),
+      /** https, or http on this machine. */
+      jwksUrl: z.url({ protocol: /^https?$/ }),
+      audience: z.string().min(1).max(256),
+    })
+    .optional(),
   rotationBatch: z.int().min(1).max(1_000).default(1_000),
   limits: z
     .strictObject({
@@ -74,13 +83,21 @@ export function readConfig(file: string): GatewayConfig {
 export function parseConfig(value: unknown): GatewayConfig {
   const parsed = gatewayConfigSchema.safeParse(value);
   if (!parsed.success) throw new Error(`The configuration does not fit:\n${z.prettifyError(parsed.error)}`);
-  const { listen, trustedProxy } = parsed.data;
+  const { listen, trustedProxy, auth } = parsed.data;
   if (!isLoopback(listen.host) && listen.tls === undefined && trustedProxy === undefined) {
     throw new Error(
       `Refusing to listen on ${listen.host} without TLS: set listen.tls, or trustedProxy if a proxy ends TLS in front of this gateway.`,
     );
   }
+  if (auth !== undefined) assertKeysComeSafely(new URL(auth.jwksUrl));
   return parsed.data;
+}
+
+/** Whoever could change these keys on their way could act for every project. */
+function assertKeysComeSafely({ protocol, hostname, username, password }: URL): void {
+  if (protocol !== 'https:' && !isLoopback(hostname.replace(/^\[|\]$/g, '')))
+    throw new Error('Refusing to read the keys of auth.jwksUrl without TLS: use https.');
+  if (username !== '' || password !== '') throw new Error('auth.jwksUrl may not hold a user or password.');
 }
 
 function isLoopback(host: string): boolean {

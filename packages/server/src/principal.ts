@@ -17,6 +17,7 @@ import {
   toBase64Url,
   type UserId,
 } from '@kedge/core';
+import type { IssuedToken } from './issuer.ts';
 import type { Services } from './services.ts';
 import {
   type AcrossProjects,
@@ -24,6 +25,7 @@ import {
   findApiKey,
   findApiKeyById,
   findOperatorSession,
+  findProject,
   findSession,
   type ProjectRow,
   touchOperatorSession,
@@ -42,12 +44,17 @@ export type Principal =
   | {
       readonly kind: 'secret_key';
       readonly project: ProjectId;
-      readonly apiKey: ApiKeyId;
-      /** Of the web token that came instead of the key; null when the key itself came. */
-      readonly webToken: { readonly scopes: readonly Scope[] | null } | null;
+      readonly credential: Credential;
+      /** Null: all that a secret key may. */
+      readonly scopes: readonly Scope[] | null;
     }
   | { readonly kind: 'user'; readonly project: ProjectId; readonly user: UserId; readonly tokenHash: Uint8Array }
   | { readonly kind: 'operator'; readonly operator: string; readonly tokenHash: Uint8Array };
+
+/** What a backend came with: its key, a web token made with that key, or a token of the configured issuer. */
+export type Credential =
+  | { readonly type: 'api_key' | 'web_token'; readonly apiKey: ApiKeyId }
+  | { readonly type: 'issued_token'; readonly issuer: string; readonly subject: string };
 
 export type PrincipalOf<K extends PrincipalKind> = Extract<Principal, { kind: K }>;
 
@@ -64,13 +71,16 @@ export function newToken(random: RandomBytes, prefix: TokenPrefix, pin?: string)
   return { text, hash: tokenHash(text) };
 }
 
-/** Throws `KedgeError('unauthenticated')` for a credential that does not hold; none at all is `anonymous`. */
+/**
+ * Throws `KedgeError('unauthenticated')` for a credential that does not hold; none at all is `anonymous`. Throws
+ * `KedgeError('issuer_unavailable')` when nobody can say whether one holds.
+ */
 export async function identify(
-  { db, clock, webTokens }: Pick<Services, 'db' | 'clock' | 'webTokens'>,
+  { db, clock, webTokens, issuer }: Pick<Services, 'db' | 'clock' | 'webTokens' | 'issuer'>,
   authorization: string | undefined,
 ): Promise<Principal> {
   if (authorization === undefined) return { kind: 'anonymous' };
-  const [, token] = /^Bearer ([A-Za-z0-9_.-]{8,2048})$/i.exec(authorization) ?? [];
+  const [, token] = /^Bearer ([A-Za-z0-9_.-]{8,8192})$/i.exec(authorization) ?? [];
   if (token === undefined)
     throw new KedgeError('unauthenticated', 'The header Authorization does not hold a bearer token.');
   const on = acrossProjects(db);
@@ -80,7 +90,7 @@ export async function identify(
     : token.startsWith('op_')
       ? await operator(on, clock, hash)
       : token.startsWith('eyJ')
-        ? await web(on, webTokens.read(token))
+        ? ((await web(on, webTokens.read(token))) ?? (await issued(on, (await issuer?.read(token)) ?? null)))
         : await apiKey(on, hash);
   if (principal === null) throw new KedgeError('unauthenticated', 'The key or session is unknown, revoked or over.');
   return principal;
@@ -92,9 +102,14 @@ export function principalName(principal: Principal): string {
     case 'anonymous':
       return 'anonymous';
     case 'publishable_key':
-    case 'secret_key':
-      // A token counts as its key: stored answers and limits are the key's.
       return `api_key/${principal.apiKey}`;
+    case 'secret_key': {
+      const { credential, project } = principal;
+      // A web token counts as its key. A subject of the issuer may act for several projects, each with answers of its own.
+      return credential.type === 'issued_token'
+        ? `issued_token/${project}/${credential.issuer} ${credential.subject}`
+        : `api_key/${credential.apiKey}`;
+    }
     case 'user':
       return `user/${principal.user}`;
     case 'operator':
@@ -107,7 +122,7 @@ async function apiKey(on: AcrossProjects, hash: Uint8Array): Promise<Principal |
   if (row === null) return null;
   const { project, id } = row;
   return row.kind === 'secret'
-    ? { kind: 'secret_key', project, apiKey: id, webToken: null }
+    ? { kind: 'secret_key', project, credential: { type: 'api_key', apiKey: id }, scopes: row.scopes }
     : { kind: 'publishable_key', project, apiKey: id };
 }
 
@@ -115,7 +130,20 @@ async function apiKey(on: AcrossProjects, hash: Uint8Array): Promise<Principal |
 async function web(on: AcrossProjects, token: WebToken | null): Promise<Principal | null> {
   const row = token && (await findApiKeyById(on, token.apiKey));
   if (token === null || row?.kind !== 'secret' || row.project !== token.project) return null;
-  return { kind: 'secret_key', project: row.project, apiKey: row.id, webToken: { scopes: token.scopes } };
+  const credential = { type: 'web_token', apiKey: row.id } as const;
+  return { kind: 'secret_key', project: row.project, credential, scopes: inBoth(row.scopes, token.scopes) };
+}
+
+/** Null stands for all of them. */
+function inBoth(some: readonly Scope[] | null, others: readonly Scope[] | null): readonly Scope[] | null {
+  return some === null || others === null ? (some ?? others) : some.filter((scope) => others.includes(scope));
+}
+
+/** The issuer says who asks and what they may; that the project it names exists, we look up. */
+async function issued(on: AcrossProjects, token: IssuedToken | null): Promise<Principal | null> {
+  if (token === null || (await findProject(on, token.project)) === null) return null;
+  const { issuer, subject, project, scopes } = token;
+  return { kind: 'secret_key', project, credential: { type: 'issued_token', issuer, subject }, scopes };
 }
 
 async function user(on: AcrossProjects, clock: Clock, hash: Uint8Array): Promise<Principal | null> {

@@ -9,10 +9,11 @@ import { createEvm, type Evm } from '@kedge/chains';
 import type { Clock } from '@kedge/core';
 import { connectEnclave } from '@kedge/enclave/client';
 import { assertMigrated, type Database, type MigrationPlan, migrate, openDatabase, readMigrations } from '@kedge/store';
-import { destination } from 'pino';
+import { destination, type Logger } from 'pino';
 import { createGateway } from './app.ts';
 import type { GatewayConfig } from './config.ts';
 import { gatewayKey, readOrMakeKeyFile } from './gateway-key.ts';
+import { createTokenIssuer, type TokenIssuer } from './issuer.ts';
 import { createLog } from './log.ts';
 
 export const APP_VERSION = '0.1.0';
@@ -54,6 +55,7 @@ export async function serveGateway(
     random,
     log,
     key: gatewayKey(readOrMakeKeyFile(config.gatewayKeyFile, random), random),
+    issuer: openIssuer(config, parts.clock, log),
     options: {
       name: config.name,
       url: config.publicUrl ?? `${scheme}://${urlHost(listen.host)}:${listen.port}`,
@@ -81,6 +83,13 @@ export async function serveGateway(
 function openEvm({ evm, requestMsMax }: GatewayConfig): Evm {
   const urls = [evm.rpcUrl, ...evm.otherRpcUrls];
   return createEvm({ urls, chainId: evm.chainId, timeoutMs: Math.floor(requestMsMax / (2 * urls.length + 1)) });
+}
+
+/** The only HTTP that the gateway asks of anybody but nodes. */
+function openIssuer({ auth }: GatewayConfig, clock: Clock, log: Logger): TokenIssuer | null {
+  if (auth === undefined) return null;
+  const onFailure = (error: unknown) => log.warn({ err: error }, 'the keys of the token issuer could not be read');
+  return createTokenIssuer({ ...auth, fetch: globalThis.fetch, clock, onFailure });
 }
 
 /** A signal, or the parent's end: a gateway that `kedge serve` started must not outlive it. */

@@ -9,6 +9,7 @@ import type { Enclave } from '@kedge/enclave/client';
 import type { Database } from '@kedge/store';
 import type { Logger } from 'pino';
 import type { GatewayKey } from './gateway-key.ts';
+import type { TokenIssuer } from './issuer.ts';
 import type { Ledger } from './ledger.ts';
 import type { Limits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
@@ -41,6 +42,8 @@ export interface GatewayDeps {
   readonly random: RandomBytes;
   readonly log: Logger;
   readonly key: GatewayKey;
+  /** Whose tokens are taken besides our own; null when none is configured. */
+  readonly issuer: TokenIssuer | null;
   readonly options: GatewayOptions;
   /** Certificate and key in PEM, when the gateway itself ends TLS. */
   readonly tls?: { readonly cert: Uint8Array; readonly key: Uint8Array };

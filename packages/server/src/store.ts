@@ -9,6 +9,7 @@ import type {
   ApiKeyId,
   ClientKeyId,
   ProjectId,
+  Scope,
   TransactionId,
   UserId,
   VaultId,
@@ -110,6 +111,8 @@ export interface ApiKeyRow {
   readonly kind: 'secret' | 'publishable';
   readonly label: string;
   readonly hint: string;
+  /** Of a secret key; null: all. */
+  readonly scopes: readonly Scope[] | null;
   readonly created_at: Date;
   readonly revoked_at: Date | null;
 }
@@ -136,15 +139,16 @@ export function listProjects(on: AcrossProjects, before: string | null, limit: n
   );
 }
 
-const apiKeyColumns = 'id, project, kind, label, hint, created_at, revoked_at';
+const apiKeyColumns = 'id, project, kind, label, hint, scopes, created_at, revoked_at';
 
 export async function insertApiKey(
   on: InProject,
   row: Omit<ApiKeyRow, 'project' | 'revoked_at'> & { readonly hash: Uint8Array },
 ): Promise<void> {
   await on.query(
-    'insert into api_keys (project, id, kind, label, hint, hash, created_at) values ($1, $2, $3, $4, $5, $6, $7)',
-    [row.id, row.kind, row.label, row.hint, row.hash, row.created_at],
+    `insert into api_keys (project, id, kind, label, hint, hash, scopes, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [row.id, row.kind, row.label, row.hint, row.hash, row.scopes && [...row.scopes], row.created_at],
   );
 }
 

@@ -31,10 +31,19 @@ export function apiKeyView({
   kind,
   label,
   hint,
+  scopes,
   created_at,
   revoked_at,
 }: ApiKeyRow): ItemOf<ResponseOf<'listApiKeys'>> {
-  return { id, kind, label, hint, created_at: timeView(created_at), revoked_at: maybeTimeView(revoked_at) };
+  return {
+    id,
+    kind,
+    label,
+    hint,
+    scopes: scopes && [...scopes],
+    created_at: timeView(created_at),
+    revoked_at: maybeTimeView(revoked_at),
+  };
 }
 
 export function userView({ id, email, external_id, created_at }: UserRow): ResponseOf<'getUser'> {

@@ -24,7 +24,7 @@ const HEADER = toBase64Url(Buffer.from('{"alg":"ES256","typ":"JWT"}'));
 export interface WebToken {
   readonly apiKey: ApiKeyId;
   readonly project: ProjectId;
-  /** Null: all that the secret key may. */
+  /** Null: all that a secret key may. */
   readonly scopes: readonly Scope[] | null;
 }
 

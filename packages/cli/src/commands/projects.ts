@@ -1,4 +1,5 @@
 /** `project`, `key`, `operator`: tenants, their API keys, and who may act for the operator. */
+import { type Scope, scopes } from '@kedge/core';
 import { asOperator } from '../access.ts';
 import { type Command, type Context, type Result, required } from '../command.ts';
 import { createOperator, operatorKeys } from '../operators.ts';
@@ -13,8 +14,8 @@ export const projectCommands: readonly Command[] = [
   { words: 'project list', usage: 'project list', summary: 'all projects', run: listProjects },
   {
     words: 'key create',
-    usage: 'key create --project ID [--kind secret|publishable] [--label TEXT]',
-    summary: 'make an API key; shown once',
+    usage: 'key create --project ID [--kind secret|publishable] [--label TEXT] [--scopes SCOPE,…]',
+    summary: 'make an API key, perhaps limited to scopes; shown once',
     run: createKey,
   },
   { words: 'key list', usage: 'key list --project ID', summary: 'the API keys of a project', run: listKeys },
@@ -50,9 +51,17 @@ async function createKey(context: Context): Promise<Result> {
   const { client } = await asOperator(context);
   const key = await client.call('createApiKey', {
     params: { project_id: await projectOf(context, client) },
-    body: { kind, label: context.flag('label') ?? 'key' },
+    body: { kind, label: context.flag('label') ?? 'key', ...scopesOf(context) },
   });
   return { data: key, lines: [key.key, 'Shown this once: keep it now.'] };
+}
+
+function scopesOf(context: Context): { scopes?: Scope[] } {
+  const given = context.flag('scopes')?.split(/[\s,]+/);
+  if (given === undefined) return {};
+  const unknown = given.find((text) => !scopes.some((scope) => scope === text));
+  if (unknown !== undefined) throw new Error(`There is no scope "${unknown}": ${scopes.join(', ')}.`);
+  return { scopes: given as Scope[] };
 }
 
 async function listKeys(context: Context): Promise<Result> {
@@ -65,7 +74,7 @@ async function listKeys(context: Context): Promise<Result> {
     data,
     lines: data.map(
       (key) =>
-        `${key.id}  ${key.kind.padEnd(11)}  ${key.hint}…  ${key.label}${key.revoked_at ? `  revoked ${key.revoked_at}` : ''}`,
+        `${key.id}  ${key.kind.padEnd(11)}  ${key.hint}…  ${key.label}${key.scopes ? `  [${key.scopes.join(' ')}]` : ''}${key.revoked_at ? `  revoked ${key.revoked_at}` : ''}`,
     ),
   };
 }

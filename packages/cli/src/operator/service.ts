@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { createOperator, operatorKeys, operatorNames } from '../operators.ts';
-import { assertPrivate, type Home } from '../settings.ts';
+import { assertPrivate, type Home, type Settings } from '../settings.ts';
 import { type Child, startChild } from './children.ts';
 
 export interface Entries {
@@ -161,6 +161,7 @@ function gatewayConfig(
   const optional = {
     ...(settings['gateway.public_url'] ? { publicUrl: settings['gateway.public_url'] } : {}),
     ...(settings['gateway.trusted_proxy'] ? { trustedProxy: settings['gateway.trusted_proxy'] } : {}),
+    ...authConfig(settings),
   };
   const tls =
     settings['gateway.tls_cert'] && settings['gateway.tls_key']
@@ -190,6 +191,15 @@ function gatewayConfig(
     logLevel: settings.log_level,
     ...optional,
   };
+}
+
+/** All three settings or none: with one missing, tokens would be refused for no reason that anybody sees. */
+function authConfig(settings: Settings): object {
+  const [issuer, jwksUrl, audience] = [settings['auth.issuer'], settings['auth.jwks_url'], settings['auth.audience']];
+  if (!issuer && !jwksUrl && !audience) return {};
+  if (!issuer || !jwksUrl || !audience)
+    throw new Error('The settings auth.issuer, auth.jwks_url and auth.audience go together: set all three.');
+  return { auth: { issuer, jwksUrl, audience } };
 }
 
 function databaseLimits({ settings }: Home): object {

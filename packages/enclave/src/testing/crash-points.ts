@@ -1,7 +1,7 @@
 /**
  * Death at a chosen moment: every durable write of an enclave is counted, and the n-th one kills the process that does
  * it, just before or just after it is done; whatever that process tries afterwards fails. It decorates the ports that
- * `openTestEnclave` hands out, so the enclave itself knows nothing of it.
+ * `openTestEnclave` hands out, so the enclave itself knows nothing of it; a gateway's database is one of those ports too.
  */
 import type { Database } from '@kedge/store';
 import type { Mirror } from '../mirror.ts';
@@ -48,11 +48,11 @@ export class CrashPoints {
     query: (sql, params) => {
       const statement = /^\s*(insert into|update|delete from) (\w+)/.exec(sql);
       const run = () => db.query(sql, params) as Promise<never[]>;
-      return statement ? this.#write(`${statement[1]} ${statement[2]}`, run) : this.#read(run);
+      return statement ? this.write(`${statement[1]} ${statement[2]}`, run) : this.#read(run);
     },
     read: (sql, params) => this.#read(() => db.read(sql, params)),
-    transaction: (work, options) => this.#write('a database commit', () => db.transaction(work, options)),
-    compact: (tables) => this.#write('a compaction', () => db.compact(tables)),
+    transaction: (work, options) => this.write('a database commit', () => db.transaction(work, options)),
+    compact: (tables) => this.write('a compaction', () => db.compact(tables)),
     sizeBytes: () => this.#read(() => db.sizeBytes()),
     close: () => db.close(),
   });
@@ -65,7 +65,7 @@ export class CrashPoints {
         const call = (...args: unknown[]) => (method as (...args: unknown[]) => Promise<unknown>).apply(target, args);
         if (name === 'createKey' || name === 'destroyKey') {
           return async (...args: unknown[]) =>
-            this.#write(name === 'createKey' ? 'making a root key' : 'destroying a root key', () => call(...args));
+            this.write(name === 'createKey' ? 'making a root key' : 'destroying a root key', () => call(...args));
         }
         return async (...args: unknown[]) => this.#read(() => call(...args));
       },
@@ -81,7 +81,8 @@ export class CrashPoints {
     return run();
   }
 
-  async #write<T>(name: string, run: () => Promise<T>): Promise<T> {
+  /** A durable write that is none of these. */
+  async write<T>(name: string, run: () => Promise<T>): Promise<T> {
     const last = this.#count(name);
     const result = await run();
     if (last) this.#die();

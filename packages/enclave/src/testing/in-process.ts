@@ -29,6 +29,8 @@ export interface TestEnclaveOptions {
   readonly operators?: ReadonlyMap<string, ProofKey>;
   readonly opensPerMinuteMax?: number;
   readonly officers?: readonly string[];
+  /** Empty; an embedded one unless given. The test closes it. */
+  readonly db?: Database;
   readonly openRootKeys?: (folder: string) => Promise<RootKeys>;
   readonly wrapDatabase?: (db: Database) => Database;
   readonly wrapMirror?: (mirror: Mirror) => Mirror;
@@ -49,7 +51,7 @@ export async function openTestEnclave(options: TestEnclaveOptions = {}): Promise
   const folder = mkdtempSync(join(inMemory, 'kedge-enclave-'));
   folders.push(folder);
   const clock = options.clock ?? drivenClock();
-  const db = await memoryDatabase();
+  const db = options.db ?? (await memoryDatabase());
   await migrate(db, {
     migrations: await readMigrations(new URL('../migrations/', import.meta.url)),
     appVersion: '0.1.0',

@@ -1,4 +1,5 @@
 /** For tests and journeys; no shipped entry imports it. */
+export { CrashPoints } from './crash-points.ts';
 export { openTestEnclave, type TestEnclave, type TestEnclaveOptions } from './in-process.ts';
 export { approver, nameOf, type OwnedKey, TestApprovals } from './recovery.ts';
 export { createSoftHsmToken, type SoftHsmToken } from './softhsm.ts';

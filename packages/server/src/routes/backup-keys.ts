@@ -193,14 +193,14 @@ export function nullIfOurs(error: unknown): null {
 
 /** What each field that may be signed would say; the enclave says itself what is about the key. */
 function signableOf(
-  principal: PrincipalOf<'secret_key'>,
+  { credential }: PrincipalOf<'secret_key'>,
   { sign_with, organisation, package: bought, user_identifier }: Parsed<'createBackupKey', 'body'>,
 ): { readonly [F in SignableField]: string | null } {
   const values: { readonly [F in SignableField]: string | null } = {
     external_customer_id: organisation?.customer_id ?? null,
     external_package_id: bought?.package_id ?? null,
-    pulled_by_id: principal.apiKey,
-    pulled_by_type: principal.webToken === null ? 'api_key' : 'web_token',
+    pulled_by_id: credential.type === 'issued_token' ? credential.subject : credential.apiKey,
+    pulled_by_type: credential.type,
     user_id: user_identifier,
     key_id: '',
     key_fingerprint: '',

@@ -79,6 +79,7 @@ export function projectRoutes(services: Services): Routes {
         kind: body.kind,
         label: body.label,
         hint: token.text.slice(0, HINT_CHARS),
+        scopes: body.scopes ?? null,
         created_at: new Date(clock.wallMs()),
       };
       return commit({
@@ -86,7 +87,7 @@ export function projectRoutes(services: Services): Routes {
           {
             type: 'api_key.created',
             project: project.id,
-            data: { api_key: key.id, kind: body.kind, operator: principal.operator },
+            data: { api_key: key.id, kind: body.kind, scopes: key.scopes, operator: principal.operator },
           },
         ],
         next: async (tx) => {

@@ -11,6 +11,7 @@ import { type Chain, createEvm } from '@kedge/chains';
 import {
   type Act,
   type CborValue,
+  type Clock,
   createSealingKey,
   decodeCbor,
   type Endpoint,
@@ -37,6 +38,7 @@ import { type Database, migrate, readMigrations } from '@kedge/store';
 import { memoryDatabase } from '@kedge/store/testing';
 import type { Logger } from 'pino';
 import { createGateway, createLog, type Gateway, type GatewayOptions, gatewayKey } from '../index.ts';
+import type { TokenIssuer } from '../issuer.ts';
 
 const random = (length: number) => new Uint8Array(randomBytes(length));
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash('sha256').update(bytes).digest());
@@ -49,6 +51,7 @@ export interface TestGatewayOptions {
   readonly wrapDatabase?: (db: Database) => Database;
   readonly chain?: Chain;
   readonly log?: Logger;
+  readonly issuer?: (clock: Clock) => TokenIssuer;
   readonly options?: Partial<GatewayOptions>;
 }
 
@@ -125,6 +128,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
     random,
     log: given.log ?? createLog('silent'),
     key: gatewayKey(new Uint8Array(32).fill(7), random),
+    issuer: given.issuer?.(clock) ?? null,
     options: {
       name: 'test',
       url: 'http://127.0.0.1:8420',
