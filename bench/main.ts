@@ -15,6 +15,7 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   hsm: async () => (await import('./hsm.ts')).hsm,
   opening: async () => (await import('./opening.ts')).opening,
   start: async () => (await import('./start.ts')).start,
+  'backup-key': async () => (await import('./backup-key.ts')).backupKey,
   chains: async () => (await import('./chains.ts')).chains,
   gateway: async () => (await import('./gateway.ts')).gateway,
   mpc: async () => (await import('./mpc.ts')).mpc,
