@@ -178,6 +178,7 @@ function gatewayConfig(
       confirmations: settings['evm.confirmations'],
     },
     backups: settings.backups,
+    mail: mailConfig(home),
     rotationBatch: settings['gateway.rotation_batch'],
     requestMsMax: settings['gateway.request_ms_max'],
     limits: {
@@ -190,6 +191,18 @@ function gatewayConfig(
     logLevel: settings.log_level,
     ...optional,
   };
+}
+
+function mailConfig({ settings, file }: Home): object {
+  const from = settings['mail.from'];
+  if (settings['mail.transport'] === 'outbox') return { transport: 'outbox', folder: file('outbox'), from };
+  const [domain, selector, keyFile] = [
+    settings['mail.dkim_domain'],
+    settings['mail.dkim_selector'],
+    settings['mail.dkim_key'],
+  ];
+  const dkim = domain === '' ? {} : { dkim: { domain, selector, keyFile } };
+  return { transport: settings['mail.transport'], smtpUrl: settings['mail.smtp_url'], from, ...dkim };
 }
 
 function databaseLimits({ settings }: Home): object {

@@ -37,6 +37,7 @@ import { type Database, migrate, readMigrations } from '@kedge/store';
 import { memoryDatabase } from '@kedge/store/testing';
 import type { Logger } from 'pino';
 import { createGateway, createLog, type Gateway, type GatewayOptions, gatewayKey } from '../index.ts';
+import type { Letter, MailTransport } from '../notify/transport.ts';
 
 const random = (length: number) => new Uint8Array(randomBytes(length));
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash('sha256').update(bytes).digest());
@@ -48,6 +49,8 @@ export interface TestGatewayOptions {
   readonly wrapEnclave?: (enclave: Enclave) => Enclave;
   readonly wrapDatabase?: (db: Database) => Database;
   readonly chain?: Chain;
+  /** Takes the letters; by default they are kept. */
+  readonly mail?: MailTransport;
   readonly log?: Logger;
   readonly options?: Partial<GatewayOptions>;
 }
@@ -56,6 +59,8 @@ export interface TestGateway extends Gateway {
   readonly db: Database;
   readonly enclave: TestEnclave;
   readonly clock: DrivenClock;
+  /** What was sent, unless the test brought its own way out. */
+  readonly letters: Letter[];
   call<N extends EndpointName>(name: N, request?: TestRequest): Promise<Answer<ResponseOf<N>>>;
   /** Like `call`, for what must succeed. */
   get<N extends EndpointName>(name: N, request?: TestRequest): Promise<ResponseOf<N>>;
@@ -107,6 +112,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
       ]),
     }));
   const db = given.db ?? (await migratedDatabase());
+  const letters: Letter[] = [];
   const gateway = await createGateway({
     db: given.wrapDatabase?.(db) ?? db,
     // The enclave of the moment: a test may restart it.
@@ -125,6 +131,13 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
     random,
     log: given.log ?? createLog('silent'),
     key: gatewayKey(new Uint8Array(32).fill(7), random),
+    mail: given.mail ?? {
+      async send(letter) {
+        letters.push(letter);
+        return 'accepted';
+      },
+      close() {},
+    },
     options: {
       name: 'test',
       url: 'http://127.0.0.1:8420',
@@ -159,6 +172,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
     db,
     enclave,
     clock,
+    letters,
     call,
     async get(name, request) {
       const answer = await call(name, request);
