@@ -40,6 +40,7 @@ export function gatewayConfig({ primaryUrl, folder }: Crowd, name: string, socke
     listen: { port: 0 },
     evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 31337 },
     backups: folder,
+    mail: { transport: 'outbox', folder: join(folder, 'outbox'), from: 'kedge@localhost' },
     gatewayKeyFile: join(folder, `${name}.key`),
     // The bench comes from one address.
     limits: { perAddressPerMinute: 1_000_000_000, perPrincipalPerMinute: 1_000_000_000 },

@@ -1,10 +1,11 @@
 /** `npm run journey [1-5]`: plays one journey on real parts and exits 0 if every step held. */
 import { parseArgs } from 'node:util';
+import { backupKeyJourney } from './1-backup-key.ts';
 import { dualSecretJourney } from './2-dual-secret.ts';
 import { type Journey, runJourney } from './harness/journey.ts';
 import { World } from './harness/world.ts';
 
-const journeys: readonly Journey[] = [dualSecretJourney];
+const journeys: readonly Journey[] = [backupKeyJourney, dualSecretJourney];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -15,7 +16,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
   },
 });
-const number = Number(positionals[0] ?? 2);
+const number = Number(positionals[0] ?? 1);
 const journey = journeys.find((candidate) => candidate.number === number);
 const { database, hsm } = values;
 if (!journey)
@@ -25,7 +26,7 @@ if (!journey)
 if (database !== 'pglite' && database !== 'postgres') throw new Error('--database is pglite or postgres.');
 if (hsm !== 'software' && hsm !== 'pkcs11') throw new Error('--hsm is software or pkcs11.');
 
-const world = await World.open({ database, hsm });
+const world = await World.open({ database, hsm, env: (await journey.prepare?.()) ?? {} });
 const stop = () => void world.close().then(() => process.exit(130));
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
 const { ok } = await runJourney(journey, world, values.json, (line) => console.log(line));

@@ -12,7 +12,15 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { warningMeanings } from '@kedge/chains';
-import { BODY_BYTES_MAX, type Endpoint, endpoints, errorCodes, errorEntry, type PrincipalKind } from '@kedge/core';
+import {
+  BODY_BYTES_MAX,
+  type Endpoint,
+  endpoints,
+  errorCodes,
+  errorEntry,
+  LARGE_BODY_BYTES_MAX,
+  type PrincipalKind,
+} from '@kedge/core';
 import { z } from 'zod';
 import { commands } from '../packages/cli/src/commands/all.ts';
 import { findingMeanings } from '../packages/cli/src/doctor/findings.ts';
@@ -181,15 +189,15 @@ function apiPage(): string {
 
 JSON over HTTP under \`/v1\`; the same as OpenAPI 3.1 at \`/openapi.json\`, with a page to try it at \`/docs\`. Times are
 RFC 3339, bytes base64url unless a field says hex, amounts decimal strings in the chain's smallest unit. A body has at
-most ${BODY_BYTES_MAX / 1024} KiB, and a field that is not named here is refused. Lists take \`limit\` and \`cursor\` and give
+most ${BODY_BYTES_MAX / 1024} KiB (with the transactions of a release ${Math.floor(LARGE_BODY_BYTES_MAX / 1024)} KiB), and a field that is not named here is refused. Lists take \`limit\` and \`cursor\` and give
 \`next_cursor\`. What goes wrong is in [errors.md](errors.md).
 
 **Who.** \`Authorization: Bearer …\` with a secret key (\`sk_…\`, a project's backend) or a JWT in its place, a publishable key (\`pk_…\`, in apps), the
 session of a user (\`us_…\`) or of an operator (\`op_…\`). **Proof.** Where an act is named, the header \`Kedge-Proof\` must
-carry that act, signed by an enrolled key of the user or by the operator; the enclave checks it. **Once.** Every POST
+carry that act, signed by an enrolled key of the user, by the operator or by the approver; the enclave checks it. **Once.** Every POST
 takes \`Idempotency-Key\`: sent again with the same key within 24 hours, it has its effect once.
 
-Beside the API: \`/healthz\`, \`/readyz\`, \`/metrics\`, \`/.well-known/kedge-enclave.json\`, \`/.well-known/security.txt\`.
+Beside the API: the pages that links in mails open, \`/approvals/…\` and \`/cancellations/…\`; \`/healthz\`, \`/readyz\`, \`/metrics\`, \`/.well-known/kedge-enclave.json\`, \`/.well-known/security.txt\`.
 
 ${index}
 

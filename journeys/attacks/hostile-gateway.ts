@@ -149,7 +149,8 @@ export async function runGateway(
 }
 
 /** Proofs that are well made and signed by a key that nobody enrolled. */
-async function createForger(enclave: Enclave): Promise<{
+/** A stranger’s key, and proofs by it. */
+export async function createForger(enclave: Enclave): Promise<{
   key: ProofKey;
   prove(act: Act, subject: string, parameters: { readonly [name: string]: CborValue }): Promise<string>;
   sealWords(act: 'sign_up' | 'recover' | 'replace_words'): Promise<Uint8Array>;

@@ -14,6 +14,8 @@ export interface Journey {
   readonly number: number;
   readonly scheme: string;
   readonly steps: (world: World) => readonly Step[];
+  /** What the world is set up with, as environment variables, before it opens. */
+  readonly prepare?: () => Promise<Readonly<Record<string, string>>>;
 }
 
 export interface JourneyOutcome {

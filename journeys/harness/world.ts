@@ -46,6 +46,7 @@ export class World {
   readonly #env: Record<string, string>;
   /** A database beside the two, from which they can be dropped. */
   #maintenance: string | null = null;
+  readonly #others: (() => Promise<unknown>)[] = [];
   service: RunningService | null = null;
 
   private constructor(
@@ -165,13 +166,19 @@ export class World {
   }
 
   /** The first keys of a project, made with the CLI as an operator would. */
-  async createProject(): Promise<void> {
+  async createProject(): Promise<{ projectId: string; secretKey: string }> {
     const project = (await this.kedge('project', 'create', 'journey')).json as { id: string };
-    const key = (await this.kedge('key', 'create', '--project', project.id, '--kind', 'publishable')).json as {
-      key: string;
-    };
+    const keyOf = async (kind: string) =>
+      (await this.kedge('key', 'create', '--project', project.id, '--kind', kind)).json as { key: string };
+    const [key, secret] = [await keyOf('publishable'), await keyOf('secret')];
     writeFileSync(join(this.folder, 'publishable-key'), key.key);
     writeFileSync(this.home.file('publishable-key'), key.key, { mode: 0o600 });
+    return { projectId: project.id, secretKey: secret.key };
+  }
+
+  /** What a journey started beside the service, and is taken down with it. */
+  alsoStops(stop: () => Promise<unknown>): void {
+    this.#others.push(stop);
   }
 
   /** Runs the CLI with `--json`. Throws when it fails, unless `code` says that it must. */
@@ -235,6 +242,7 @@ export class World {
 
   async close(): Promise<void> {
     await this.stop();
+    for (const stop of this.#others) await stop();
     await this.evm.stop();
     await this.#postgres?.stop();
     rmSync(this.folder, { recursive: true, force: true });

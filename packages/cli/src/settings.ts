@@ -36,6 +36,12 @@ export interface Settings {
   readonly 'limits.per_principal_per_minute': number;
   readonly 'limits.recoveries_per_address_per_hour': number;
   readonly 'limits.sign_ups_per_address_per_hour': number;
+  readonly 'mail.transport': 'outbox' | 'smtp';
+  readonly 'mail.smtp_url': string;
+  readonly 'mail.from': string;
+  readonly 'mail.dkim_domain': string;
+  readonly 'mail.dkim_selector': string;
+  readonly 'mail.dkim_key': string;
   readonly 'enclave.opens_per_minute_max': number;
   readonly 'enclave.officers': string;
   readonly backups: string;
@@ -71,6 +77,13 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'limits.per_principal_per_minute': 'Requests a minute with one credential, per gateway process.',
   'limits.recoveries_per_address_per_hour': 'Recoveries an hour from one address, per gateway process.',
   'limits.sign_ups_per_address_per_hour': 'Sign-ups an hour from one address, per gateway process.',
+  'mail.transport': '`outbox`: one `.eml` file a letter, in `outbox` in the state folder. `smtp`: a mail server.',
+  'mail.smtp_url':
+    'The mail server, `smtp://user:password@host:587` or `smtps://…`. Beyond this machine it must offer TLS.',
+  'mail.from': 'The sender of letters. Their links name `gateway.public_url` and no other host.',
+  'mail.dkim_domain': 'Signs letters for this domain (DKIM), where the mail server doesn’t.',
+  'mail.dkim_selector': 'The selector under which that domain shows the key.',
+  'mail.dkim_key': 'A file with the private key in PEM.',
   'enclave.opens_per_minute_max': 'Wallet openings a minute, over all, at which the breaker trips.',
   'enclave.officers':
     'age recipients (`age1…`) of two to eight officers, separated by spaces: cold backup keys are sealed to them.',
@@ -125,6 +138,12 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'limits.per_principal_per_minute': 600,
     'limits.recoveries_per_address_per_hour': 100,
     'limits.sign_ups_per_address_per_hour': 100,
+    'mail.transport': 'outbox',
+    'mail.smtp_url': '',
+    'mail.from': 'kedge@localhost',
+    'mail.dkim_domain': '',
+    'mail.dkim_selector': '',
+    'mail.dkim_key': '',
     'enclave.opens_per_minute_max': 6_000,
     'enclave.officers': '',
     backups: file('backups'),

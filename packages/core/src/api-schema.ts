@@ -3,9 +3,12 @@
  * each bounded. `api.ts` and the tables it takes in build on it; no endpoint is here.
  */
 import { z } from 'zod';
-import type { OperatorAct, UserAct } from './proof.ts';
+import type { Act } from './proof.ts';
+import { RELEASE_BYTES_MAX } from './recovery-plan.ts';
 
 export const BODY_BYTES_MAX = 64 * 1024;
+/** Of bodies that carry the transactions of a release, in base64 inside JSON. */
+export const LARGE_BODY_BYTES_MAX = Math.ceil((RELEASE_BYTES_MAX * 4) / 3) + BODY_BYTES_MAX;
 /** Of an uploaded file, which is encrypted already: 10 MiB. */
 export const FILE_BYTES_MAX = 10 * 1024 * 1024;
 /** For endpoints that read whole tables. All others end within half a minute. */
@@ -17,7 +20,16 @@ export const principalKinds = ['anonymous', 'publishable_key', 'secret_key', 'us
 export type PrincipalKind = (typeof principalKinds)[number];
 
 /** What secret keys and tokens may be limited to; one that isn't may do all that a secret key may. */
-export const scopes = ['keys:read', 'keys:write', 'backups:read', 'backups:write'] as const;
+export const scopes = [
+  'keys:read',
+  'keys:write',
+  'backups:read',
+  'backups:write',
+  'approvers:read',
+  'approvers:write',
+  'recoveries:read',
+  'recoveries:write',
+] as const;
 export type Scope = (typeof scopes)[number];
 
 /** Some of them, each once. */
@@ -33,6 +45,12 @@ export const base64Url = (bytesMax: number) =>
     .string()
     .max(Math.ceil((bytesMax * 4) / 3))
     .regex(/^[A-Za-z0-9_-]*$/, 'base64url without padding');
+/** As OpenSSL and wallets spell bytes, for what was made to be handed on to them. */
+export const base64 = (bytesMax: number) =>
+  z
+    .string()
+    .max(4 * Math.ceil(bytesMax / 3))
+    .regex(/^[A-Za-z0-9+/]*={0,2}$/, 'base64');
 export const hex = (bytesMax: number) =>
   z
     .string()
@@ -69,6 +87,28 @@ export const signedSchema = z
   .object({ document: base64Url(8192), signature: base64Url(64) })
   .meta({ id: 'Signed', description: 'A document of the enclave with its P-256 signature.' });
 
+export const intentSchema = z
+  .object({
+    chain: z.string(),
+    network: z.string(),
+    from: z.string().nullable(),
+    outputs: z.array(
+      z.object({
+        to: z.string(),
+        amount,
+        asset: z.string(),
+        change: z.boolean().default(false).meta({ description: 'Back to the wallet itself.' }),
+      }),
+    ),
+    allowances: z
+      .array(z.object({ spender: z.string(), amount, asset: z.string() }))
+      .default([])
+      .meta({ description: 'What another may take later.' }),
+    fee_max: amount.nullable().meta({ description: 'Null where the bytes do not say.' }),
+    warnings: z.array(z.string()),
+  })
+  .meta({ id: 'Intent' });
+
 export interface Endpoint {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: `/v1/${string}`;
@@ -77,7 +117,7 @@ export interface Endpoint {
   /** The scope that a limited key or token needs. `any`: whichever it has; without one, nothing limited will do. */
   readonly scope?: Scope | 'any';
   /** The act that the header `Kedge-Proof` must prove, where one is needed. */
-  readonly proof?: UserAct | OperatorAct;
+  readonly proof?: Act;
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
@@ -85,6 +125,8 @@ export interface Endpoint {
   readonly upload?: z.ZodObject;
   readonly response: z.ZodType;
   readonly status: 200 | 201 | 204;
+  /** The body may have `LARGE_BODY_BYTES_MAX`. */
+  readonly large?: true;
   /** It may take as long as `SLOW_REQUEST_MS_MAX`. */
   readonly slow?: true;
 }

@@ -64,7 +64,8 @@ test('an act that opens, enrols, recovers or rotates takes a proof; reading take
     'export_wallet',
   ];
   const operatorActs = ['operator_sign_in', 'rotate', 'destroy_server_key', 'back_up', 'accept_restore'];
-  assert.deepEqual([...proven].sort(), [...acts, ...operatorActs].sort());
+  const approverActs = ['vote_list_change', 'vote_recovery'];
+  assert.deepEqual([...proven].sort(), [...acts, ...operatorActs, ...approverActs].sort());
 });
 
 test('whoever is anonymous may see the enclave and sign in as an operator, nothing else', () => {
@@ -77,9 +78,16 @@ test('whoever is anonymous may see the enclave and sign in as an operator, nothi
   );
 });
 
-test('a publishable key, which anybody can read in a web page, only signs up, signs in and recovers', () => {
+test('a publishable key, which anybody can read in a web page, only signs up, signs in, recovers and carries votes', () => {
   const allowed = all.filter(([, row]) => row.principals.includes('publishable_key')).map(([name]) => name);
-  assert.deepEqual(allowed.sort(), ['createRecovery', 'createSession', 'createUser', 'getEnclave']);
+  assert.deepEqual(allowed.sort(), [
+    'createRecovery',
+    'createSession',
+    'createUser',
+    'getEnclave',
+    'voteListChange',
+    'voteRecovery',
+  ]);
 });
 
 test('every text that comes in has a longest length, every number a greatest value, every list of ours a page', () => {

@@ -16,6 +16,7 @@ import {
   evmHex,
   hex,
   id,
+  intentSchema,
   listOf,
   name,
   page,
@@ -27,6 +28,7 @@ import {
   uuid,
 } from './api-schema.ts';
 import { backupKeyEndpoints } from './backup-key-api.ts';
+import { recoveryEndpoints } from './recovery-api.ts';
 
 export const problemSchema = z
   .object({
@@ -106,28 +108,6 @@ export const walletSchema = z
     created_at: time,
   })
   .meta({ id: 'Wallet' });
-
-export const intentSchema = z
-  .object({
-    chain: z.string(),
-    network: z.string(),
-    from: z.string().nullable(),
-    outputs: z.array(
-      z.object({
-        to: z.string(),
-        amount,
-        asset: z.string(),
-        change: z.boolean().default(false).meta({ description: 'Back to the wallet itself.' }),
-      }),
-    ),
-    allowances: z
-      .array(z.object({ spender: z.string(), amount, asset: z.string() }))
-      .default([])
-      .meta({ description: 'What another may take later.' }),
-    fee_max: amount.nullable().meta({ description: 'Null where the bytes do not say.' }),
-    warnings: z.array(z.string()),
-  })
-  .meta({ id: 'Intent' });
 
 export const transactionSchema = z
   .object({
@@ -556,6 +536,7 @@ export const endpoints = {
   }),
 
   ...backupKeyEndpoints,
+  ...recoveryEndpoints,
 
   startRotation: endpoint({
     method: 'POST',

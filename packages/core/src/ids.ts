@@ -18,6 +18,11 @@ export type ClientKeyId = Id<'client_key'>;
 export type ApiKeyId = Id<'api_key'>;
 export type BackupKeyId = Id<'backup_key'>;
 export type KeyBackupId = Id<'key_backup'>;
+export type ApproverListId = Id<'approver_list'>;
+export type ApproverId = Id<'approver'>;
+export type ListChangeId = Id<'list_change'>;
+export type RecoveryId = Id<'recovery'>;
+export type MailId = Id<'mail'>;
 export type EventId = Id<'event'>;
 
 /** A new id for the primary database (RFC 9562 UUIDv7). */

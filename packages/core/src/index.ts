@@ -4,6 +4,7 @@ export {
   BODY_BYTES_MAX,
   type Endpoint,
   FILE_BYTES_MAX,
+  LARGE_BODY_BYTES_MAX,
   PAGE_SIZE_MAX,
   type PrincipalKind,
   principalKinds,

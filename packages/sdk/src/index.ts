@@ -20,5 +20,6 @@ export { type CallOptions, type Client, type ClientOptions, createClient, random
 export { type ClientKey, createClientKey, importClientKey } from './client-key.ts';
 export { type Connection, connect, connectTo, type ServiceOptions } from './connection.ts';
 export { sealThaw } from './officer.ts';
+export { type ReadRecovery, type RecoveryOptions, type RecoveryService, readRecovery, recoveries } from './recovery.ts';
 export { type Attestation, checkAttestation, thumbprintOf, verifyP256, verifySigned } from './trust.ts';
 export { createWords, nobleAead } from './words.ts';

@@ -20,6 +20,8 @@ import {
 } from 'fastify';
 import { bindEndpoints, type Handlers } from './binding.ts';
 import { enclaveIdentity, jwksOf } from './identity.ts';
+import { mailJob } from './jobs/mails.ts';
+import { recoveryJobs } from './jobs/recoveries.ts';
 import { rotationJob, rotationScheduleJob } from './jobs/rotation.ts';
 import { transactionsJob } from './jobs/transactions.ts';
 import { upkeepJobs } from './jobs/upkeep.ts';
@@ -27,16 +29,20 @@ import { createLedger } from './ledger.ts';
 import { createRateLimiter } from './limits.ts';
 import { createMetrics, gaugeOf, measuredEnclave } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
+import { serveLinkPages } from './pages/approvals.ts';
 import { homePage, homeStyle } from './pages/home.ts';
 import { problemOf, toKedgeError } from './problems.ts';
 import { readiness } from './readiness.ts';
+import { approverListRoutes } from './routes/approver-lists.ts';
 import { backupKeyRoutes } from './routes/backup-keys.ts';
 import { backupRoutes } from './routes/backups.ts';
 import { enclaveRoutes, enclaveView } from './routes/enclave.ts';
+import { keyRecoveryRoutes } from './routes/key-recoveries.ts';
 import { ledgerRoutes } from './routes/ledger.ts';
 import { projectRoutes } from './routes/projects.ts';
 import { recoveryRoutes } from './routes/recoveries.ts';
 import { recoveryMaterialRoutes } from './routes/recovery-material.ts';
+import { releaseRoutes } from './routes/releases.ts';
 import { rotationRoutes, rotationStatus } from './routes/rotations.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -66,6 +72,8 @@ export async function createGateway(deps: GatewayDeps): Promise<Gateway> {
     rotationJob(services),
     rotationScheduleJob(services),
     transactionsJob(services),
+    ...recoveryJobs(services),
+    mailJob(services),
   ];
   const scheduler = createScheduler({ db: deps.db, clock: deps.clock, log: deps.log, name: deps.options.name, jobs });
 
@@ -75,8 +83,10 @@ export async function createGateway(deps: GatewayDeps): Promise<Gateway> {
   await protect(app);
   measure(app, services);
   await documentApi(app, deps.options.url);
-  bindEndpoints(app, services, handlersOf(services), createRateLimiter(app, deps.options.limits));
+  const limiter = createRateLimiter(app, deps.options.limits);
+  bindEndpoints(app, services, handlersOf(services), limiter);
   servePages(app, services);
+  await serveLinkPages(app, services, limiter.byAddress);
   await app.ready();
 
   return {
@@ -123,6 +133,9 @@ function handlersOf(services: Services): Handlers {
     ...transactionRoutes(services),
     ...backupKeyRoutes(services),
     ...recoveryMaterialRoutes(services),
+    ...approverListRoutes(services),
+    ...keyRecoveryRoutes(services),
+    ...releaseRoutes(services),
     ...rotationRoutes(services),
     ...backupRoutes(services),
     ...ledgerRoutes(services),

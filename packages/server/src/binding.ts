@@ -11,6 +11,7 @@ import {
   type EndpointName,
   endpoints,
   KedgeError,
+  LARGE_BODY_BYTES_MAX,
   newId,
   type Parsed,
   type Proof,
@@ -95,6 +96,7 @@ export function bindEndpoints(
       method: endpoint.method,
       url,
       ...(endpoint.slow ? { handlerTimeout: SLOW_REQUEST_MS_MAX } : {}),
+      ...(endpoint.large ? { bodyLimit: LARGE_BODY_BYTES_MAX } : {}),
       ...(endpoint.upload ? { bodyLimit: UPLOAD_BYTES_MAX, config: { upload: true } } : {}),
       onRequest: async (request, reply) => {
         if (endpoint.slow) request.raw.socket.setTimeout?.(SLOW_REQUEST_MS_MAX); // an injected request has no real socket

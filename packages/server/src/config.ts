@@ -11,6 +11,11 @@ import { defaultLimits } from './limits.ts';
 
 const path = z.string().min(1);
 const count = z.int().min(1);
+/** `name@example.org` or `Name <name@example.org>`. */
+const sender = z
+  .string()
+  .max(254)
+  .regex(/^([\w .-]+ <)?[^\s<>@]+@[^\s<>@]+>?$/, 'an address, with a name before it if you like');
 
 export const gatewayConfigSchema = z.strictObject({
   /** Tells gateways apart that share a database; the same after a restart. */
@@ -47,6 +52,17 @@ export const gatewayConfigSchema = z.strictObject({
     confirmations: count.default(12),
   }),
   backups: path,
+  mail: z.discriminatedUnion('transport', [
+    /** One file a letter, for a service without a mail server. */
+    z.strictObject({ transport: z.literal('outbox'), folder: path, from: sender }),
+    z.strictObject({
+      transport: z.literal('smtp'),
+      smtpUrl: z.url({ protocol: /^smtps?$/ }),
+      from: sender,
+      /** Where the mail server doesn't sign what it sends. The key in PEM. */
+      dkim: z.strictObject({ domain: z.string().min(1), selector: z.string().min(1), keyFile: path }).optional(),
+    }),
+  ]),
   gatewayKeyFile: path,
   /** Address or CIDR of the proxy that ends TLS and whose X-Forwarded-For is believed. */
   trustedProxy: z.string().min(1).optional(),

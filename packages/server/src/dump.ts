@@ -13,7 +13,8 @@ import { createGunzip, createGzip } from 'node:zlib';
 import { type Database, dumpTables, loadTables, type Queryable } from '@kedge/store';
 
 /**
- * In the order of their foreign keys. Not here: sessions, operator_sessions, idempotency, jobs; and reservations, which a
+ * In the order of their foreign keys. Not here: sessions, operator_sessions, idempotency, jobs; recovery_links, thaws and
+ * mails, as a restored enclave cancels what was open; and reservations, which a
  * restored gateway doesn't need: it sends its open transactions again, and the node then counts their nonces.
  */
 const dumpedTables = [
@@ -24,9 +25,17 @@ const dumpedTables = [
   'vaults',
   'wallets',
   'transactions',
+  'approver_lists',
+  'approvers',
+  'list_changes',
   'backup_keys',
   'key_backups',
   'key_backup_parts',
+  'rehearsals',
+  'recoveries',
+  'recovery_transactions',
+  'recovery_votes',
+  'drills',
   'events',
   'heads',
   'mirrors',

@@ -11,6 +11,7 @@ import {
   newId,
   type ProjectId,
   type RandomBytes,
+  type RecoveryStatus,
   toBase64Url,
 } from '@kedge/core';
 import type { Signed } from '@kedge/enclave/client';
@@ -41,6 +42,23 @@ export type EventType =
   | 'backup_key.answer_refused'
   | 'key_backup.stored'
   | 'key_backup.verified'
+  | 'approver_list.created'
+  | 'approver_list.bound'
+  | 'approver_list.change_requested'
+  | 'approver_list.change_opened'
+  | 'approver_list.change_voted'
+  | 'approver_list.change_applied'
+  | 'approver_list.change_declined'
+  | `recovery.${RecoveryStatus}`
+  | 'recovery.voted'
+  | 'recovery.alerted'
+  | 'recovery.reminder'
+  | 'recovery.final_warning'
+  | 'recovery.thaw_stored'
+  | 'drill.started'
+  | 'drill.scheduled'
+  | 'drill.overdue'
+  | 'drill.certificate_issued'
   | 'transaction.submitted'
   | 'transaction.broadcast'
   | 'transaction.included'

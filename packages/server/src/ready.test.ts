@@ -72,6 +72,7 @@ describe('the operator’s pages', () => {
       database: 'pglite:memory',
       enclave: { socket: '/s' },
       evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 1 },
+      mail: { transport: 'outbox', folder: '/nowhere', from: 'kedge@example.org' },
       backups: '/b',
       gatewayKeyFile: '/k',
     };

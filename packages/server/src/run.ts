@@ -15,6 +15,9 @@ import type { GatewayConfig } from './config.ts';
 import { gatewayKey, readOrMakeKeyFile } from './gateway-key.ts';
 import { createTokenIssuer, type TokenIssuer } from './issuer.ts';
 import { createLog } from './log.ts';
+import { outboxTransport } from './notify/outbox.ts';
+import { smtpTransport } from './notify/smtp.ts';
+import type { MailTransport } from './notify/transport.ts';
 
 export const APP_VERSION = '0.1.0';
 const random = (length: number) => new Uint8Array(randomBytes(length));
@@ -47,6 +50,7 @@ export async function serveGateway(
   const log = createLog(config.logLevel, destination(2));
   const connection = connectEnclave(config.enclave);
   const scheme = listen.tls ? 'https' : 'http';
+  const mail = openMail(config);
   const gateway = await createGateway({
     db: parts.database(db),
     enclave: connection.enclave,
@@ -56,6 +60,7 @@ export async function serveGateway(
     log,
     key: gatewayKey(readOrMakeKeyFile(config.gatewayKeyFile, random), random),
     issuer: openIssuer(config, parts.clock, log),
+    mail,
     options: {
       name: config.name,
       url: config.publicUrl ?? `${scheme}://${urlHost(listen.host)}:${listen.port}`,
@@ -75,8 +80,17 @@ export async function serveGateway(
 
   await stopped;
   await gateway.stop();
+  mail.close();
   connection.close();
   await db.close();
+}
+
+function openMail({ mail }: GatewayConfig): MailTransport {
+  if (mail.transport === 'outbox') return outboxTransport(mail.folder, mail.from);
+  const { smtpUrl: url, from, dkim } = mail;
+  if (dkim === undefined) return smtpTransport({ url, from });
+  const { domain, selector, keyFile } = dkim;
+  return smtpTransport({ url, from, dkim: { domain, selector, key: readFileSync(keyFile, 'utf8') } });
 }
 
 /** Every node gets its turn twice before the request that waits for it is given up. */

@@ -13,13 +13,14 @@ import type { TokenIssuer } from './issuer.ts';
 import type { Ledger } from './ledger.ts';
 import type { Limits } from './limits.ts';
 import type { Metrics } from './metrics.ts';
+import type { MailTransport } from './notify/transport.ts';
 import type { WalletRow } from './store.ts';
 import type { WebTokens } from './web-tokens.ts';
 
 export interface GatewayOptions {
   /** Tells gateways apart that share a database; the same after a restart. */
   readonly name: string;
-  /** Where this gateway is reached from outside, for the pages. */
+  /** Where this gateway is reached from outside: for the pages, and the one host that links in mails name. */
   readonly url: string;
   /** The folder that holds backups; the enclave is configured with the same one. */
   readonly backups: string;
@@ -44,6 +45,7 @@ export interface GatewayDeps {
   readonly key: GatewayKey;
   /** Whose tokens are taken besides our own; null when none is configured. */
   readonly issuer: TokenIssuer | null;
+  readonly mail: MailTransport;
   readonly options: GatewayOptions;
   /** Certificate and key in PEM, when the gateway itself ends TLS. */
   readonly tls?: { readonly cert: Uint8Array; readonly key: Uint8Array };

@@ -179,6 +179,7 @@ function gatewayConfig(
       confirmations: settings['evm.confirmations'],
     },
     backups: settings.backups,
+    mail: mailConfig(home),
     rotationBatch: settings['gateway.rotation_batch'],
     requestMsMax: settings['gateway.request_ms_max'],
     limits: {
@@ -200,6 +201,18 @@ function authConfig(settings: Settings): object {
   if (!issuer || !jwksUrl || !audience)
     throw new Error('The settings auth.issuer, auth.jwks_url and auth.audience go together: set all three.');
   return { auth: { issuer, jwksUrl, audience } };
+}
+
+function mailConfig({ settings, file }: Home): object {
+  const from = settings['mail.from'];
+  if (settings['mail.transport'] === 'outbox') return { transport: 'outbox', folder: file('outbox'), from };
+  const [domain, selector, keyFile] = [
+    settings['mail.dkim_domain'],
+    settings['mail.dkim_selector'],
+    settings['mail.dkim_key'],
+  ];
+  const dkim = domain === '' ? {} : { dkim: { domain, selector, keyFile } };
+  return { transport: settings['mail.transport'], smtpUrl: settings['mail.smtp_url'], from, ...dkim };
 }
 
 function databaseLimits({ settings }: Home): object {

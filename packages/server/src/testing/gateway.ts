@@ -39,6 +39,7 @@ import { memoryDatabase } from '@kedge/store/testing';
 import type { Logger } from 'pino';
 import { createGateway, createLog, type Gateway, type GatewayOptions, gatewayKey } from '../index.ts';
 import type { TokenIssuer } from '../issuer.ts';
+import type { Letter, MailTransport } from '../notify/transport.ts';
 
 const random = (length: number) => new Uint8Array(randomBytes(length));
 const sha256 = (bytes: Uint8Array) => new Uint8Array(createHash('sha256').update(bytes).digest());
@@ -50,6 +51,8 @@ export interface TestGatewayOptions {
   readonly wrapEnclave?: (enclave: Enclave) => Enclave;
   readonly wrapDatabase?: (db: Database) => Database;
   readonly chain?: Chain;
+  /** Takes the letters; by default they are kept. */
+  readonly mail?: MailTransport;
   readonly log?: Logger;
   readonly issuer?: (clock: Clock) => TokenIssuer;
   readonly options?: Partial<GatewayOptions>;
@@ -59,6 +62,8 @@ export interface TestGateway extends Gateway {
   readonly db: Database;
   readonly enclave: TestEnclave;
   readonly clock: DrivenClock;
+  /** What was sent, unless the test brought its own way out. */
+  readonly letters: Letter[];
   call<N extends EndpointName>(name: N, request?: TestRequest): Promise<Answer<ResponseOf<N>>>;
   /** Like `call`, for what must succeed. */
   get<N extends EndpointName>(name: N, request?: TestRequest): Promise<ResponseOf<N>>;
@@ -110,6 +115,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
       ]),
     }));
   const db = given.db ?? (await migratedDatabase());
+  const letters: Letter[] = [];
   const gateway = await createGateway({
     db: given.wrapDatabase?.(db) ?? db,
     // The enclave of the moment: a test may restart it.
@@ -129,6 +135,13 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
     log: given.log ?? createLog('silent'),
     key: gatewayKey(new Uint8Array(32).fill(7), random),
     issuer: given.issuer?.(clock) ?? null,
+    mail: given.mail ?? {
+      async send(letter) {
+        letters.push(letter);
+        return 'accepted';
+      },
+      close() {},
+    },
     options: {
       name: 'test',
       url: 'http://127.0.0.1:8420',
@@ -163,6 +176,7 @@ export async function createTestGateway(given: TestGatewayOptions = {}): Promise
     db,
     enclave,
     clock,
+    letters,
     call,
     async get(name, request) {
       const answer = await call(name, request);

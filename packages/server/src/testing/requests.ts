@@ -3,17 +3,20 @@
  * and the fuzz test start from these and change one thing. A new endpoint without a line here does not compile.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { formatExtendedKey, rootExtendedKey } from '@kedge/chains';
+import { evmCodec, formatExtendedKey, rootExtendedKey } from '@kedge/chains';
 import {
+  approverSubject,
   bytesToHex,
   type EndpointName,
   fromBase64Url,
   hexToBytes,
   type PrincipalKind,
   sealTo,
+  toBase64Url,
   userSubject,
   utf8ToBytes,
 } from '@kedge/core';
+import { Transaction } from 'ethers';
 import {
   ada,
   ben,
@@ -70,6 +73,82 @@ export async function createCustomer(gateway: TestGateway, given?: TestProject):
     body: { public_key: backupPublicKey, data: Buffer.alloc(512, 7).toString('base64') },
   });
   return { project, user, apiKey: data[0]!.id, vault, wallet, transaction, backupKey, backupPublicKey, keyBackup };
+}
+
+/** Two approvers, one with a key, who must both approve: what the first one votes decides nothing. */
+export const approver = createTestKey();
+
+const twoApprovers = {
+  name: 'the family',
+  approvers: [
+    { name: 'Cara', public_key: `ed25519:${toBase64Url(approver.publicKey)}` },
+    { name: 'Dan', email: 'dan@example.org', veto: true },
+  ],
+  policy: { kind: 'exact', count: 2 },
+};
+
+/** Made when a request is first about it, once for each customer. */
+function onceEach<T>(make: (gateway: TestGateway, customer: Customer) => Promise<T>) {
+  const made = new WeakMap<Customer, Promise<T>>();
+  return (gateway: TestGateway, customer: Customer): Promise<T> => {
+    const known = made.get(customer) ?? make(gateway, customer);
+    made.set(customer, known);
+    return known;
+  };
+}
+
+const createList = (gateway: TestGateway, { project }: Customer) =>
+  gateway.get('createApproverList', { as: project.secretKey, body: twoApprovers });
+const listOf = onceEach(createList);
+const changeOf = onceEach(async (gateway, customer) => {
+  const list = await listOf(gateway, customer);
+  const change = await gateway.get('createListChange', {
+    as: customer.project.secretKey,
+    params: { list_id: list.approver_list_id },
+    body: twoApprovers,
+  });
+  return { ...change, approver: list.approvers[0]!.approver_id };
+});
+/** Of a list of its own: one that decides over a recovery is frozen. */
+const boundListOf = onceEach(async (gateway, customer) => {
+  const list = await createList(gateway, customer);
+  await gateway.get('bindApproverList', {
+    as: customer.project.secretKey,
+    params: { key_id: customer.backupKey },
+    body: { approver_list_id: list.approver_list_id },
+  });
+  return list;
+});
+const recoveryBody = ({ backupPublicKey }: Customer) => ({
+  network: 'eip155:31337',
+  account: evmCodec(31_337).account(hexToBytes(backupPublicKey)),
+  transactions: [Buffer.from(unsignedTransfer().slice(2), 'hex').toString('base64')],
+  participants: ['eve@example.org'],
+});
+const recoveryOf = onceEach(async (gateway, customer) => {
+  const list = await boundListOf(gateway, customer);
+  const recovery = await gateway.get('createKeyRecovery', {
+    as: customer.project.secretKey,
+    params: { key_id: customer.backupKey },
+    body: recoveryBody(customer),
+  });
+  return { ...recovery, approver: list.approvers[0]!.approver_id };
+});
+const ofRecovery = async (gateway: TestGateway, customer: Customer) => ({
+  params: { recovery_id: (await recoveryOf(gateway, customer)).recovery_id },
+});
+
+export function unsignedTransfer(nonce = 0): string {
+  return Transaction.from({
+    type: 2,
+    chainId: 31_337,
+    nonce,
+    to: '0x000000000000000000000000000000000000dEaD',
+    value: 1_000n,
+    gasLimit: 21_000n,
+    maxFeePerGas: 2_000_000_000n,
+    maxPriorityFeePerGas: 1_000_000_000n,
+  }).unsignedSerialized;
 }
 
 export function tokenOf(kind: PrincipalKind, { project, user }: Customer): string | undefined {
@@ -207,6 +286,76 @@ export const requests: Requests = {
   storeSecureFile: async () => formRequest({ file: new Uint8Array(1_000).fill(7) }),
   listKeyBackups: nothing,
   verifyKeyBackup: async (_, { keyBackup }) => ({ params: { backup_id: keyBackup } }),
+
+  createApproverList: async () => ({ body: twoApprovers }),
+  listApproverLists: nothing,
+  getApproverList: async (gateway, customer) => ({
+    params: { list_id: (await listOf(gateway, customer)).approver_list_id },
+  }),
+  bindApproverList: async (gateway, customer) => ({
+    params: { key_id: customer.backupKey },
+    body: { approver_list_id: (await boundListOf(gateway, customer)).approver_list_id },
+  }),
+  createListChange: async (gateway, customer) => ({
+    params: { list_id: (await listOf(gateway, customer)).approver_list_id },
+    body: twoApprovers,
+  }),
+  getListChange: async (gateway, customer) => {
+    const { approver_list_id: list_id, change_id } = await changeOf(gateway, customer);
+    return { params: { list_id, change_id } };
+  },
+  voteListChange: async (gateway, customer) => {
+    const { approver_list_id: list, change_id: change, rules_hash, approver: id } = await changeOf(gateway, customer);
+    return {
+      params: { list_id: list, change_id: change },
+      body: { approver_id: id, choice: 'approve' },
+      proof: await gateway.prove(approver, {
+        act: 'vote_list_change',
+        subject: approverSubject(customer.project.id, list, id),
+        parameters: { change, rules: hexToBytes(rules_hash), choice: 'approve' },
+      }),
+    };
+  },
+  createRehearsal: async (_, { backupKey }) => ({ params: { key_id: backupKey } }),
+  setDrills: async (_, { backupKey }) => ({
+    params: { key_id: backupKey },
+    body: { every_days: 90, remind: ['eve@example.org'] },
+  }),
+  createKeyRecovery: async (gateway, customer) => {
+    await boundListOf(gateway, customer);
+    return { params: { key_id: customer.backupKey }, body: recoveryBody(customer) };
+  },
+  listRecoveries: nothing,
+  getRecovery: ofRecovery,
+  voteRecovery: async (gateway, customer) => {
+    const {
+      recovery_id: recovery,
+      plan_hash,
+      approver_list_id: list,
+      approver: id,
+    } = await recoveryOf(gateway, customer);
+    return {
+      params: { recovery_id: recovery },
+      body: { approver_id: id, choice: 'approve' },
+      proof: await gateway.prove(approver, {
+        act: 'vote_recovery',
+        subject: approverSubject(customer.project.id, list, id),
+        parameters: { recovery, plan: hexToBytes(plan_hash), choice: 'approve' },
+      }),
+    };
+  },
+  cancelRecovery: ofRecovery,
+  getColdFiles: ofRecovery,
+  createThaw: async (gateway, customer) => ({
+    ...(await ofRecovery(gateway, customer)),
+    body: { sealed_share: 'AAAA' },
+  }),
+  releaseRecovery: async (gateway, customer) => ({ ...(await ofRecovery(gateway, customer)), body: {} }),
+  completeRecovery: async (gateway, customer) => ({
+    ...(await ofRecovery(gateway, customer)),
+    body: { outcome: 'completed' },
+  }),
+  getCertificate: ofRecovery,
 
   startRotation: async (gateway) => ({ proof: await operatorProof(gateway, 'rotate') }),
   getRotation: nothing,

@@ -1,0 +1,138 @@
+/**
+ * Wakes recoveries and list changes whose time has come, and tells of rehearsals that are overdue. The scheduler runs
+ * it; what is due stands in rows, found by an index that holds nothing else, so a million open recoveries cost no more
+ * than those that are due. Each may be killed at any point: the next turn asks the enclave again, and it says the same.
+ */
+import { DAY_MS, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
+import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
+import { tickListChange } from '../list-changes.ts';
+import { countAlertsSent } from '../mail-store.ts';
+import { tickRecovery, writeMail } from '../recovery-progress.ts';
+import {
+  advanceDrill,
+  type DrillRow,
+  listDueDrills,
+  listDueRecoveries,
+  noteAlertsAccepted,
+  postponeRecovery,
+  type RecoveryRow,
+} from '../recovery-store.ts';
+import type { Job } from '../scheduler.ts';
+import type { Services } from '../services.ts';
+import { acrossProjects, inProject } from '../store.ts';
+
+const BATCH = 100;
+/** One that fails keeps the others waiting no longer than this once. */
+const POSTPONED_MS = MINUTE_MS;
+
+export function recoveryJobs(services: Services): readonly Job[] {
+  const { db, clock, log } = services;
+  const on = acrossProjects(db);
+  const postponed = () => new Date(clock.wallMs() + POSTPONED_MS);
+
+  /** All that were due at the start of the run; what one leaves due again is the next run's. */
+  const eachDue = async <Row extends object>(
+    stopping: () => boolean,
+    list: (now: Date, limit: number) => Promise<Row[]>,
+    work: (row: Row) => Promise<unknown>,
+    failed: (row: Row, error: unknown) => Promise<void>,
+  ) => {
+    const now = new Date(clock.wallMs());
+    for (;;) {
+      const rows = await list(now, BATCH);
+      for (const row of rows) {
+        if (stopping()) return;
+        await work(row).catch((error: unknown) => failed(row, error));
+      }
+      if (rows.length < BATCH) return;
+    }
+  };
+
+  return [
+    {
+      name: 'recoveries',
+      everyMs: 5 * SECOND_MS,
+      run: (stopping) =>
+        eachDue(
+          stopping,
+          (now, limit) => listDueRecoveries(on, now, limit),
+          async (row) => {
+            await noteAlerts(services, row);
+            await tickRecovery(services, row);
+          },
+          async (row, error) => {
+            log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
+            await postponeRecovery(inProject(db, row.project), row.id, postponed());
+          },
+        ),
+    },
+    {
+      name: 'list-changes',
+      everyMs: 5 * SECOND_MS,
+      run: (stopping) =>
+        eachDue(
+          stopping,
+          (now, limit) => listDueChanges(on, now, limit),
+          (row) => tickListChange(services, row),
+          async (row, error) => {
+            log.warn({ change: row.id, err: error }, 'a change of an approver list could not be taken further');
+            await postponeListChange(inProject(db, row.project), row.id, postponed());
+          },
+        ),
+    },
+    {
+      name: 'drills',
+      everyMs: MINUTE_MS,
+      run: (stopping) =>
+        eachDue(
+          stopping,
+          (now, limit) => listDueDrills(on, now, limit),
+          (row) => tellOfDrill(services, row),
+          async (row, error) => {
+            log.warn({ key: row.key_id, err: error }, 'an overdue rehearsal could not be told of');
+            throw error; // it stays due, and would be found again at once
+          },
+        ),
+    },
+  ];
+}
+
+/** The enclave releases nothing that nobody was told of. It takes the number, so that telling it again changes nothing. */
+async function noteAlerts(services: Services, row: RecoveryRow): Promise<void> {
+  const { db, enclave, ledger } = services;
+  if (row.sandbox || row.status === 'requested') return;
+  const channels = await countAlertsSent(inProject(db, row.project), row.id);
+  if (channels <= row.alerts_accepted) return;
+  await enclave.noteRecoveryAlert({ project: row.project, recovery: row.id, channels });
+  await ledger.write({
+    happenings: [{ type: 'recovery.alerted', project: row.project, data: { recovery: row.id, channels } }],
+    next: (tx) => noteAlertsAccepted(inProject(tx, row.project), row.id, channels),
+  });
+}
+
+/** Once a period, however many the service slept through. */
+async function tellOfDrill(services: Services, row: DrillRow): Promise<void> {
+  const { clock, random, ledger } = services;
+  const periodMs = row.every_days * DAY_MS;
+  const dueMs = row.next_due_at.getTime();
+  const next = new Date(dueMs + (Math.floor((clock.wallMs() - dueMs) / periodMs) + 1) * periodMs);
+  await ledger.write({
+    happenings: [
+      { type: 'drill.overdue', project: row.project, data: { key: row.key_id, every_days: row.every_days } },
+    ],
+    next: async (tx) => {
+      const on = inProject(tx, row.project);
+      if (!(await advanceDrill(on, row.key_id, row.next_due_at, next)))
+        throw new Error('The rehearsal of this key has just been seen to.');
+      for (const email of row.remind)
+        await writeMail(
+          services,
+          on,
+          row.key_id,
+          'drill_overdue',
+          { id: newId(clock, random), email },
+          `drill_overdue ${next.toISOString()}`,
+        );
+    },
+  });
+}

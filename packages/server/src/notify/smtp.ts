@@ -1,0 +1,68 @@
+/**
+ * Letters to a mail server by SMTP, through nodemailer. `run.ts` makes one from the configuration. Beyond this machine
+ * the connection is encrypted or there is none. What the server says for good (5xx) is told apart from what passes; no
+ * answer of the server is logged with an address in it.
+ */
+import { isIP } from 'node:net';
+import { createTransport } from 'nodemailer';
+import { type MailTransport, messageOf } from './transport.ts';
+
+export interface SmtpOptions {
+  /** `smtp://` or `smtps://`, with user and password in it if the server wants them. */
+  readonly url: string;
+  readonly from: string;
+  /** Signs what is sent, where the mail server doesn't: its key in PEM. */
+  readonly dkim?: { readonly domain: string; readonly selector: string; readonly key: string } | undefined;
+}
+
+const CONNECT_MS_MAX = 10_000;
+const SILENCE_MS_MAX = 20_000;
+/** What RFC 8058 wants under the signature, and what a reader goes by. */
+const SIGNED_FIELDS = 'from:to:subject:date:message-id:list-unsubscribe:list-unsubscribe-post';
+
+export function smtpTransport({ url, from, dkim }: SmtpOptions): MailTransport {
+  const { protocol, hostname, port, username, password } = new URL(url);
+  const secure = protocol === 'smtps:';
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const mailer = createTransport({
+    host,
+    port: port === '' ? (secure ? 465 : 587) : Number(port),
+    secure,
+    requireTLS: !secure && !isLoopback(host),
+    ignoreTLS: !secure && isLoopback(host),
+    ...(username === '' ? {} : { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } }),
+    connectionTimeout: CONNECT_MS_MAX,
+    greetingTimeout: CONNECT_MS_MAX,
+    socketTimeout: SILENCE_MS_MAX,
+    ...(dkim
+      ? {
+          dkim: {
+            domainName: dkim.domain,
+            keySelector: dkim.selector,
+            privateKey: dkim.key,
+            headerFieldNames: SIGNED_FIELDS,
+          },
+        }
+      : {}),
+  });
+  return {
+    async send(letter) {
+      try {
+        await mailer.sendMail(messageOf(letter, from));
+        return 'accepted';
+      } catch (error) {
+        const { responseCode, code } = error as { responseCode?: unknown; code?: unknown };
+        if (code === 'EENVELOPE' && typeof responseCode === 'number' && responseCode >= 500) return 'refused';
+        // Without its message: servers like to repeat the address.
+        throw new Error(
+          `The mail server did not take a letter: ${String(code ?? 'unknown')} ${String(responseCode ?? '')}`.trim(),
+        );
+      }
+    },
+    close: () => mailer.close(),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
