@@ -78,6 +78,7 @@ function steps(world: World): readonly Step[] {
   let keys: BackupKeyService;
   let approvals: RecoveryService;
   let pin = '';
+  let secret = '';
   let project = '';
   let bitcoinNode: BitcoinDevnet;
   let solanaNode: SolanaDevnet;
@@ -94,6 +95,16 @@ function steps(world: World): readonly Step[] {
   /** By key. */
   const lists = new Map<string, { readonly list: string; readonly approvers: { readonly olive: string } }>();
 
+  /** A token lasts an hour; an integrator gets another one when it is over. */
+  const signIn = async () => {
+    const { url } = world.app();
+    const { access_token } = await createClient({ url, token: secret }).call('createToken', { body: {} });
+    client = createClient({ url, token: access_token });
+    connection = connectTo(client, pin);
+    keys = backupKeys({ client, pin, project });
+    approvals = recoveries({ connection, client, project });
+    return access_token;
+  };
   const newHolder = () => treeHolder(new Uint8Array(randomBytes(32)), '48h/1h/0h/2h');
   const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
   const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'base64'));
@@ -151,18 +162,22 @@ function steps(world: World): readonly Step[] {
     return id;
   };
 
-  /** The links in the mails that a person got about a recovery, newest last. */
-  const linksTo = (address: string, recovery: string, kind: 'approvals' | 'cancellations') => {
+  /** The letters in the outbox that a person got about a recovery. */
+  const mailsTo = (address: string, recovery: string): readonly string[] => {
     const folder = world.home.file('outbox');
-    const mails = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.eml')) : [];
-    return mails.flatMap((name) => {
-      const text = readFileSync(join(folder, name), 'utf8')
-        .replace(/=\r?\n/g, '')
-        .replace(/=3D/g, '=');
-      if (!new RegExp(`^To: .*${address}`, 'mi').test(text)) return [];
-      return [...text.matchAll(new RegExp(`https?://\\S+/${kind}/${recovery}/[^\\s<>"]+`, 'g'))].map(([link]) => link);
-    });
+    const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.eml')) : [];
+    return names
+      .map((name) =>
+        readFileSync(join(folder, name), 'utf8')
+          .replace(/=\r?\n/g, '')
+          .replace(/=3D/g, '='),
+      )
+      .filter((text) => new RegExp(`^To: .*${address}`, 'mi').test(text) && text.includes(recovery));
   };
+  const linksTo = (address: string, recovery: string, kind: 'approvals' | 'cancellations') =>
+    mailsTo(address, recovery).flatMap((text) =>
+      [...text.matchAll(new RegExp(`https?://\\S+/${kind}/${recovery}/[^\\s<>"]+`, 'g'))].map(([link]) => link),
+    );
   const linkTo = (address: string, recovery: string, kind: 'approvals' | 'cancellations') =>
     until(async () => linksTo(address, recovery, kind).at(-1) ?? null);
 
@@ -204,11 +219,8 @@ function steps(world: World): readonly Step[] {
         project = projectId;
         const { url, publishableKey } = world.app();
         pin = thumbprintOf(publishableKey);
-        const { access_token } = await createClient({ url, token: secretKey }).call('createToken', { body: {} });
-        client = createClient({ url, token: access_token });
-        connection = connectTo(client, pin);
-        keys = backupKeys({ client, pin, project });
-        approvals = recoveries({ connection, client, project });
+        secret = secretKey;
+        const access_token = await signIn();
         [olive, pia] = [await createClientKey({ extractable: false }), await createClientKey({ extractable: false })];
 
         const made: Record<string, Assigned> = {};
@@ -380,12 +392,11 @@ function steps(world: World): readonly Step[] {
         await reaches(recovery, 'cooling');
         const release = () => client.call('releaseRecovery', { params: { recovery_id: recovery }, body: {} });
         const early = await checkRefused(release(), 'conflict');
-        for (let day = 0; day < 3; day++) {
+        // The alert, a reminder after each of two days, and with the second the last warning.
+        for (const letters of [2, 4, 4]) {
           await world.advance(DAY_MS);
-          await until(async () => {
-            const { status, timeline } = await client.call('getRecovery', { params: { recovery_id: recovery } });
-            return status !== 'cooling' || timeline.length > 0 ? true : null;
-          });
+          await signIn();
+          await until(async () => (mailsTo('family@example.org', recovery).length === letters ? true : null));
         }
         await reaches(recovery, 'releasable');
         const released = await release();

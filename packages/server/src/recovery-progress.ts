@@ -171,13 +171,20 @@ export function planStep(services: Services, row: RecoveryRow, step: Step): Plan
         throw new KedgeError('overloaded', 'The recovery has just gone on. Look at it, and ask again.', {
           retryAfterS: 1,
         });
-      await updateRecovery(on, row.id, next);
+      await updateRecovery(on, row.id, { ...next, next_due_at: wokenOr(row, now, next) });
       await step.write?.(on, row);
       for (const reminder of reminders) await writeReminder(services, on, row, reminder);
       if (goesOn) await clearUp(on, row.id, view.status);
       return next;
     },
   };
+}
+
+/** Somebody woke it while this step was under way, and means the step after it: an alert that was sent, for one. */
+function wokenOr(before: RecoveryRow, now: RecoveryRow, next: RecoveryRow): Date | null {
+  const { next_due_at: due } = next;
+  const wasWoken = now.next_due_at !== null && now.next_due_at.getTime() !== before.next_due_at?.getTime();
+  return wasWoken && due !== null && now.next_due_at < due ? now.next_due_at : due;
 }
 
 /** For jobs and pages, which answer nobody whose request is stored. */
