@@ -100,6 +100,7 @@ function testSlow() {
       'packages/server/src/fuzz.test.ts',
       'packages/enclave/src/unjoinable.test.ts',
       'packages/mpc/src/decoders.test.ts',
+      'packages/mpc/src/sharing-status.test.ts',
       'packages/chains/src/bitcoin/esplora.test.ts',
       'packages/chains/src/bitcoin/messages.test.ts',
       'packages/chains/src/fuzz.test.ts',
@@ -109,6 +110,7 @@ function testSlow() {
       FUZZ_RUNS: String(fuzzRuns),
       DECODER_RUNS: String(decoderRuns),
       UNJOINABLE_USERS: '10000',
+      FAULTS_EVERY: '1',
     },
   );
 }

@@ -13,6 +13,7 @@ import { createSoftHsmToken } from '@kedge/enclave/testing';
 import type { ServiceOptions } from '@kedge/sdk';
 import { openPglite, openPostgres } from '@kedge/store';
 import { emptyDataDir, type PostgresServer, startPostgres, temporaryRoot } from '@kedge/store/testing';
+import { harnessEntry, QUICK_START } from './entries.ts';
 
 export interface WorldOptions {
   /** Settings beside the world's own, as environment variables. */
@@ -26,8 +27,7 @@ export interface WorldOptions {
 /** Below the ports that Linux gives to whoever asks for any: one of those may be taken while the service is down for a moment. */
 const PORTS = { first: 20_000, count: 12_000 };
 
-/** On the build of the packages, like the CLI below: from source, each start would take a second longer. */
-const harness = (name: string) => ['--import', 'tsx', fileURLToPath(new URL(`./${name}-main.ts`, import.meta.url))];
+/** On the build of the packages: from source, each start would take a second longer. */
 const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 
 export interface CommandResult {
@@ -108,7 +108,7 @@ export class World {
 
   async start(): Promise<RunningService> {
     this.service = await startService(this.home, {
-      entries: { enclave: harness('enclave'), gateway: harness('gateway'), devnet: [] },
+      entries: { enclave: harnessEntry('enclave'), gateway: harnessEntry('gateway'), devnet: [] },
       onStage: () => undefined,
       onLog: (name, line) => this.logs.push(`${name}: ${line}`),
     });
@@ -138,7 +138,7 @@ export class World {
     const { children, stop } = this.service!;
     const env = { KEDGE_ENCLAVE_CONFIG: this.home.file('run', 'enclave.json') };
     const onLog = (line: string) => this.logs.push(`enclave: ${line}`);
-    const enclave = startChild({ name: 'enclave', argv: harness('enclave'), env, onLog });
+    const enclave = startChild({ name: 'enclave', argv: harnessEntry('enclave'), env, onLog });
     const both = () => stop().then(() => enclave.stop());
     this.service = { ...this.service!, children: { ...children, enclave }, stop: both };
     await enclave.line((line) => line.ready === true);
@@ -189,7 +189,7 @@ export class World {
   }
 
   async tryKedge(...args: readonly string[]): Promise<CommandResult> {
-    const child = spawn(process.execPath, [cli, ...args, '--json'], {
+    const child = spawn(process.execPath, [QUICK_START, cli, ...args, '--json'], {
       env: { ...process.env, ...this.#env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -5,9 +5,13 @@
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import { PGlite } from '@electric-sql/pglite';
 import type { Database } from '../database.ts';
 import { openPglite } from '../pglite.ts';
+
+/** An engine that lives for seconds isn't worth compiling a second time, for speed. */
+setFlagsFromString('--liftoff-only');
 
 let template: Promise<Blob> | undefined;
 
