@@ -3,7 +3,7 @@
  * an approval becomes the list, in one commit. Routes, pages and jobs all come through here, so a step that a crash cut
  * off is taken up by the next of them. Who may vote, and whether it was enough, the enclave says.
  */
-import { KedgeError, MINUTE_MS, type Outcome, type ProjectId, SECOND_MS } from '@kedge/core';
+import { KedgeError, MINUTE_MS, type Outcome, type ProjectId } from '@kedge/core';
 import type { Signed } from '@kedge/enclave/client';
 import type { Queryable } from '@kedge/store';
 import {
@@ -82,12 +82,11 @@ export function planChangeStep(services: Services, row: ListChangeRow, step: Cha
   const nowMs = services.clock.wallMs();
   const status = statusOf(outcome);
   const isOver = status !== 'open' && row.status !== status;
-  const closesAtMs = row.created_at.getTime() + row.content.window_s * SECOND_MS;
   const next: ListChangeRow = {
     ...row,
     status,
     outcome,
-    next_due_at: status === 'open' ? new Date(Math.max(nowMs + ASK_AGAIN_MS, closesAtMs)) : null,
+    next_due_at: status === 'open' ? new Date(Math.max(nowMs + ASK_AGAIN_MS, row.votes_until.getTime())) : null,
   };
   const told: Happening[] = [...(step.happenings ?? [])];
   if (isOver)
