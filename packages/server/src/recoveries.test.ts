@@ -49,7 +49,7 @@ describe('a recovery', () => {
   const lettersOf = (to: string) => gateway.letters.filter((letter) => letter.to === to).map(({ subject }) => subject);
 
   it('goes from the request to a transaction that the network takes, and lets the next one begin', async () => {
-    const world = await createRecoveryWorld(gateway, { coolingS: (2 * DAY_MS) / SECOND_MS });
+    const world = await createRecoveryWorld(gateway, { coolingS: (2 * DAY_MS) / SECOND_MS, backup: true });
     gateway.letters.length = 0;
     const recovery = await world.request();
     assert.equal(recovery.status, 'approving');
@@ -106,7 +106,7 @@ describe('a recovery', () => {
   });
 
   it('sweeps to the one address that was approved, with transactions that are named at the end', async () => {
-    const world = await createRecoveryWorld(gateway);
+    const world = await createRecoveryWorld(gateway, { backup: true });
     const to = createTestVault(gateway.enclave.enclave, hexToBytes(await publicKeyOf(world))).descriptor;
     const { address } = to.derive({ change: 0, index: 0 });
     const recovery = await world.request({ transactions: undefined, sweep_to: address });
@@ -214,7 +214,7 @@ describe('a recovery', () => {
   });
 
   it('is rehearsed on a throw-away key, and OpenSSL finds the certificate good', async () => {
-    const world = await createRecoveryWorld(gateway, { coolingS: (7 * DAY_MS) / SECOND_MS });
+    const world = await createRecoveryWorld(gateway, { coolingS: (7 * DAY_MS) / SECOND_MS, backup: true });
     const as = world.project.secretKey;
     const { recovery_id, public_key } = await gateway.get('createRehearsal', { as, params: { key_id: world.key } });
     const vault = createTestVault(gateway.enclave.enclave, hexToBytes(public_key));

@@ -210,12 +210,13 @@ describe('a link in a mail', () => {
   });
 
   it('dies with the release: what was signed can’t be called back', async () => {
-    const { recovery: another, cancel: late } = await newRecovery();
-    await world.approve(another);
+    const other = await createRecoveryWorld(gateway, { backup: true });
+    const { recovery: another, cancel: late } = await newRecovery(other);
+    await other.approve(another);
     assert.equal((await get(late)).statusCode, 200);
-    await gateway.get('releaseRecovery', { ...world.of(another), body: {} });
+    await gateway.get('releaseRecovery', { ...other.of(another), body: {} });
     assert.equal((await press(gateway, late, 'cancel')).statusCode, 404);
-    assert.equal((await world.get(another)).status, 'released');
+    assert.equal((await other.get(another)).status, 'released');
   });
 
   it('is a page of the table, and a token of a link opens nothing else', async () => {
