@@ -46,15 +46,13 @@ export interface ListChangeRow {
   readonly status: 'opening' | 'open' | 'applied' | 'declined' | 'expired' | 'failed';
   readonly content: ListContent;
   readonly rules_hash: Uint8Array;
-  /** When the window for votes closes, which is that of the present list. */
-  readonly votes_until: Date;
   readonly outcome: Outcome | null;
   readonly next_due_at: Date | null;
   readonly created_at: Date;
 }
 
 const listColumns = 'id, name, policy, window_s, cooling_period_s, links_suffice, created_at';
-const changeColumns = 'id, project, list, status, content, rules_hash, votes_until, outcome, next_due_at, created_at';
+const changeColumns = 'id, project, list, status, content, rules_hash, outcome, next_due_at, created_at';
 const approversOf = `(select coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'name', a.name, 'email', a.email,
   'public_key', a.public_key, 'veto', a.veto, 'must_approve', a.must_approve) order by a.position), '[]'::jsonb)
   from approvers a where a.project = l.project and a.list = l.id) as approvers`;
@@ -125,20 +123,9 @@ export async function findBoundList(on: InProject, key: BackupKeyId): Promise<Ap
 /** False when the change is there already. */
 export async function insertListChange(on: InProject, row: Omit<ListChangeRow, 'project'>): Promise<boolean> {
   const rows = await on.query(
-    `insert into list_changes (project, id, list, status, content, rules_hash, votes_until, outcome, next_due_at,
-       created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing returning 1`,
-    [
-      row.id,
-      row.list,
-      row.status,
-      row.content,
-      row.rules_hash,
-      row.votes_until,
-      row.outcome,
-      row.next_due_at,
-      row.created_at,
-    ],
+    `insert into list_changes (project, id, list, status, content, rules_hash, outcome, next_due_at, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing returning 1`,
+    [row.id, row.list, row.status, row.content, row.rules_hash, row.outcome, row.next_due_at, row.created_at],
   );
   return rows.length > 0;
 }

@@ -3,7 +3,7 @@
  * an approval becomes the list, in one commit. Routes, pages and jobs all come through here, so a step that a crash cut
  * off is taken up by the next of them. Who may vote, and whether it was enough, the enclave says.
  */
-import { KedgeError, MINUTE_MS, type Outcome, type ProjectId } from '@kedge/core';
+import { KedgeError, MINUTE_MS, type Outcome, type ProjectId, SECOND_MS } from '@kedge/core';
 import type { Signed } from '@kedge/enclave/client';
 import type { Queryable } from '@kedge/store';
 import {
@@ -27,6 +27,8 @@ const ASK_AGAIN_MS = 10 * MINUTE_MS;
 export interface ChangeStep {
   readonly outcome: Outcome;
   readonly receipt: Signed | null;
+  /** When the window for votes is over, by the present list; known when it opens. */
+  readonly closesAt?: Date;
   readonly happenings?: readonly Happening[];
   write?(on: InProject): Promise<void>;
 }
@@ -60,6 +62,7 @@ export async function openListChange(services: Services, row: ListChangeRow): Pr
   const about = { list: row.list, change };
   return planChangeStep(services, row, {
     ...opened,
+    closesAt: new Date(services.clock.wallMs() + list!.window_s * SECOND_MS),
     happenings: [{ type: 'approver_list.change_opened', project, data: about }],
     async write(on) {
       for (const { id, email } of list!.approvers) {
@@ -86,7 +89,10 @@ export function planChangeStep(services: Services, row: ListChangeRow, step: Cha
     ...row,
     status,
     outcome,
-    next_due_at: status === 'open' ? new Date(Math.max(nowMs + ASK_AGAIN_MS, row.votes_until.getTime())) : null,
+    next_due_at:
+      status === 'open'
+        ? new Date(Math.max(nowMs + ASK_AGAIN_MS, (step.closesAt ?? row.next_due_at)?.getTime() ?? 0))
+        : null,
   };
   const told: Happening[] = [...(step.happenings ?? [])];
   if (isOver)

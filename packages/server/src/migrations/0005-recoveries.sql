@@ -38,7 +38,6 @@ create table list_changes (
   status text not null check (status in ('opening', 'open', 'applied', 'declined', 'expired', 'failed')),
   content jsonb not null,
   rules_hash bytea not null check (length(rules_hash) = 32),
-  votes_until timestamptz not null,
   outcome jsonb,
   next_due_at timestamptz,
   created_at timestamptz not null,

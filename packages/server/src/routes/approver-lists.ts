@@ -111,7 +111,6 @@ export function approverListRoutes(services: Services): Routes {
               status: 'opening',
               content,
               rules_hash: listHash(rulesOf(content)),
-              votes_until: new Date(now.getTime() + list.window_s * SECOND_MS),
               outcome: null,
               next_due_at: new Date(now.getTime() + OPENING_MS),
               created_at: now,
