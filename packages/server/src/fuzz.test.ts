@@ -127,6 +127,13 @@ const nonsense: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   raw_tx: fc.tuple(fc.constantFrom('', '02', '01', 'f8'), hexOf(1, 200)).map(([type, rest]) => `0x${type}${rest}`),
   xpub: fc.oneof(base64Url, fc.constant(SOMEBODYS_XPUB)),
   data: fc.base64String({ maxLength: 300 }),
+  transactions: fc.array(
+    fc
+      .tuple(fc.constantFrom('', '70736274ff', '02', 'f8'), hexOf(1, 200))
+      .map((parts) => Buffer.from(parts.join(''), 'hex').toString('base64')),
+    { minLength: 1, maxLength: 3 },
+  ),
+  account: fc.oneof(base64Url, fc.constantFrom('wpkh(02)', 'wsh(sortedmulti(2,xpub/<0;1>/*))', '0x00')),
   second_wrap: fc.record({
     public_key: fc.oneof(
       hexOf(33, 33),

@@ -27,6 +27,8 @@ const ASK_AGAIN_MS = 10 * MINUTE_MS;
 export interface ChangeStep {
   readonly outcome: Outcome;
   readonly receipt: Signed | null;
+  /** When the window for votes is over, by the present list; known when it opens. */
+  readonly closesAt?: Date;
   readonly happenings?: readonly Happening[];
   write?(on: InProject): Promise<void>;
 }
@@ -60,6 +62,7 @@ export async function openListChange(services: Services, row: ListChangeRow): Pr
   const about = { list: row.list, change };
   return planChangeStep(services, row, {
     ...opened,
+    closesAt: new Date(services.clock.wallMs() + list!.window_s * SECOND_MS),
     happenings: [{ type: 'approver_list.change_opened', project, data: about }],
     async write(on) {
       for (const { id, email } of list!.approvers) {
@@ -82,12 +85,14 @@ export function planChangeStep(services: Services, row: ListChangeRow, step: Cha
   const nowMs = services.clock.wallMs();
   const status = statusOf(outcome);
   const isOver = status !== 'open' && row.status !== status;
-  const closesAtMs = row.created_at.getTime() + row.content.window_s * SECOND_MS;
   const next: ListChangeRow = {
     ...row,
     status,
     outcome,
-    next_due_at: status === 'open' ? new Date(Math.max(nowMs + ASK_AGAIN_MS, closesAtMs)) : null,
+    next_due_at:
+      status === 'open'
+        ? new Date(Math.max(nowMs + ASK_AGAIN_MS, (step.closesAt ?? row.next_due_at)?.getTime() ?? 0))
+        : null,
   };
   const told: Happening[] = [...(step.happenings ?? [])];
   if (isOver)

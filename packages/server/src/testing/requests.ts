@@ -350,7 +350,10 @@ export const requests: Requests = {
     ...(await ofRecovery(gateway, customer)),
     body: { sealed_share: 'AAAA' },
   }),
-  releaseRecovery: async (gateway, customer) => ({ ...(await ofRecovery(gateway, customer)), body: {} }),
+  releaseRecovery: async (gateway, customer) => ({
+    ...(await ofRecovery(gateway, customer)),
+    body: { transactions: recoveryBody(customer).transactions },
+  }),
   completeRecovery: async (gateway, customer) => ({
     ...(await ofRecovery(gateway, customer)),
     body: { outcome: 'completed' },
