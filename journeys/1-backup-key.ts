@@ -181,10 +181,12 @@ function steps(world: World): readonly Step[] {
   const linkTo = (address: string, recovery: string, kind: 'approvals' | 'cancellations') =>
     until(async () => linksTo(address, recovery, kind).at(-1) ?? null);
 
-  const statusOf = async (recovery: string) =>
-    (await client.call('getRecovery', { params: { recovery_id: recovery } })).status;
+  const look = (recovery: string) => client.call('getRecovery', { params: { recovery_id: recovery } });
   const reaches = (recovery: string, status: string) =>
-    until(async () => ((await statusOf(recovery)) === status ? true : null));
+    until(async () => ((await look(recovery)).status === status ? true : null)).catch(async (cause: unknown) => {
+      const { status: now, waits_for } = await look(recovery);
+      throw new Error(`the recovery is ${now}, waits for [${waits_for}], and not ${status}`, { cause });
+    });
 
   /** Olive votes on her device, which works out the plan from the bytes; Lea by the button behind her link. */
   const approve = async (keyId: string, recovery: string) => {
@@ -193,7 +195,7 @@ function steps(world: World): readonly Step[] {
     const link = await linkTo('lea@example.org', recovery, 'approvals');
     const page = await fetch(link);
     check(page.status === 200, 'Lea’s link shows a page');
-    check((await statusOf(recovery)) === 'approving', 'looking at it decides nothing');
+    check((await look(recovery)).status === 'approving', 'looking at it decides nothing');
     const answer = await fetch(link, {
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded' },

@@ -3,7 +3,7 @@
  * every id and the wallet's descriptor, and has recovery material of its own making. It lacks the approvers' keys.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { bitcoinNetworks, parseDescriptor } from '@kedge/chains';
+import { bitcoinCodec, bitcoinNetworks, parseDescriptor } from '@kedge/chains';
 import { approverSubject, type ListRules, planHash, type RecoveryPlan } from '@kedge/core';
 import { connectEnclave } from '@kedge/enclave/client';
 import type { World } from '../harness/world.ts';
@@ -60,7 +60,8 @@ export async function robRecovery(
       rehearsed: null,
     });
   /** Asked for and not approved: what the votes of the gateway's own making come to. */
-  const asked = planOf();
+  const ids = [bitcoinCodec(bitcoinNetworks.regtest).planId(victim.used.other)];
+  const asked = planOf({ release: { kind: 'transactions', ids } });
   await enclave.requestRecovery({ plan: asked });
   const forgedVote = async (approver: string) =>
     enclave.voteRecovery({

@@ -65,6 +65,8 @@ export interface Step {
   readonly receipt: Signed | null;
   readonly happenings?: readonly Happening[];
   write?(on: InProject, row: RecoveryRow): Promise<void>;
+  /** Taken by the job, which has done whatever was due. */
+  readonly isTurn?: boolean;
 }
 
 /** What a commit is made of. `apply` gives the row as it is then. */
@@ -171,7 +173,7 @@ export function planStep(services: Services, row: RecoveryRow, step: Step): Plan
         throw new KedgeError('overloaded', 'The recovery has just gone on. Look at it, and ask again.', {
           retryAfterS: 1,
         });
-      await updateRecovery(on, row.id, { ...next, next_due_at: wokenOr(row, now, next) });
+      await updateRecovery(on, row.id, { ...next, next_due_at: nextLook(row, now, next, step.isTurn === true) });
       await step.write?.(on, row);
       for (const reminder of reminders) await writeReminder(services, on, row, reminder);
       if (goesOn) await clearUp(on, row.id, view.status);
@@ -180,11 +182,14 @@ export function planStep(services: Services, row: RecoveryRow, step: Step): Plan
   };
 }
 
-/** Somebody woke it while this step was under way, and means the step after it: an alert that was sent, for one. */
-function wokenOr(before: RecoveryRow, now: RecoveryRow, next: RecoveryRow): Date | null {
+/**
+ * When to look next. A turn of the job has done what was due when it began; any other step leaves that to the job: an alert
+ * that was sent, for one, is not told to the enclave by a vote.
+ */
+function nextLook(before: RecoveryRow, now: RecoveryRow, next: RecoveryRow, isTurn: boolean): Date | null {
   const { next_due_at: due } = next;
-  const wasWoken = now.next_due_at !== null && now.next_due_at.getTime() !== before.next_due_at?.getTime();
-  return wasWoken && due !== null && now.next_due_at < due ? now.next_due_at : due;
+  const isDone = isTurn && now.next_due_at?.getTime() === before.next_due_at?.getTime();
+  return isDone || due === null || now.next_due_at === null || due < now.next_due_at ? due : now.next_due_at;
 }
 
 /** For jobs and pages, which answer nobody whose request is stored. */
@@ -198,7 +203,7 @@ export async function takeStep(services: Services, step: PlannedStep): Promise<R
 export async function tickRecovery(services: Services, row: RecoveryRow): Promise<RecoveryRow> {
   if (row.status === 'requested') return takeStep(services, await openRecovery(services, row));
   const ticked = await services.enclave.tickRecovery({ project: row.project, recovery: row.id });
-  return takeStep(services, planStep(services, row, ticked));
+  return takeStep(services, planStep(services, row, { ...ticked, isTurn: true }));
 }
 
 export function writeMail(

@@ -3,7 +3,7 @@
  * it; what is due stands in rows, found by an index that holds nothing else, so a million open recoveries cost no more
  * than those that are due. Each may be killed at any point: the next turn asks the enclave again, and it says the same.
  */
-import { DAY_MS, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
+import { DAY_MS, KedgeError, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
 import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
 import { tickListChange } from '../list-changes.ts';
 import { countAlertsSent } from '../mail-store.ts';
@@ -28,7 +28,11 @@ const POSTPONED_MS = MINUTE_MS;
 export function recoveryJobs(services: Services): readonly Job[] {
   const { db, clock, log } = services;
   const on = acrossProjects(db);
-  const postponed = () => new Date(clock.wallMs() + POSTPONED_MS);
+  /** What says itself when to come back is believed: a step that met another one, for instance. */
+  const postponed = (error: unknown) => {
+    const afterS = error instanceof KedgeError ? error.retryAfterS : undefined;
+    return new Date(clock.wallMs() + Math.min(POSTPONED_MS, (afterS ?? Number.POSITIVE_INFINITY) * SECOND_MS));
+  };
 
   /** All that were due at the start of the run; what one leaves due again is the next run's. */
   const eachDue = async <Row extends object>(
@@ -62,7 +66,7 @@ export function recoveryJobs(services: Services): readonly Job[] {
           },
           async (row, error) => {
             log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
-            await postponeRecovery(inProject(db, row.project), row.id, postponed());
+            await postponeRecovery(inProject(db, row.project), row.id, postponed(error));
           },
         ),
     },
@@ -76,7 +80,7 @@ export function recoveryJobs(services: Services): readonly Job[] {
           (row) => tickListChange(services, row),
           async (row, error) => {
             log.warn({ change: row.id, err: error }, 'a change of an approver list could not be taken further');
-            await postponeListChange(inProject(db, row.project), row.id, postponed());
+            await postponeListChange(inProject(db, row.project), row.id, postponed(error));
           },
         ),
     },
