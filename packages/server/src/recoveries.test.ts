@@ -163,6 +163,17 @@ describe('a recovery', () => {
     ]);
   });
 
+  it('that was cancelled before the enclave heard of it never comes to life', async () => {
+    const world = await createRecoveryWorld(gateway);
+    fails = 'requestRecovery';
+    await assert.rejects(world.request(), /enclave_unavailable/);
+    fails = null;
+    const [row] = (await gateway.get('listRecoveries', { as: world.project.secretKey })).data;
+    assert.equal((await gateway.get('cancelRecovery', world.of(row as Recovery))).status, 'cancelled');
+    await pass(2 * MINUTE_MS);
+    assert.equal((await world.get(row as Recovery)).status, 'cancelled');
+  });
+
   it('that is asked for again with its Idempotency-Key is the same one', async () => {
     const world = await createRecoveryWorld(gateway);
     const request = {
@@ -211,6 +222,16 @@ describe('a recovery', () => {
     await wrong({ sandbox: true, recovery_id: world.key }, 'body.recovery_id');
     await wrong({ backup_id: world.key }, 'body.backup_id');
     await wrong({ account: 'wpkh(nonsense)' }, '.');
+    const stranger = createTestVault(
+      gateway.enclave.enclave,
+      hexToBytes(await publicKeyOf(await createRecoveryWorld(gateway))),
+    );
+    await wrong({ account: stranger.descriptor.text }, 'body.account');
+    assert.deepEqual(
+      (await gateway.get('listRecoveries', { as: world.project.secretKey })).data,
+      [],
+      'nothing is left behind',
+    );
   });
 
   it('is rehearsed on a throw-away key, and OpenSSL finds the certificate good', async () => {
