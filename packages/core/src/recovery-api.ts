@@ -25,7 +25,7 @@ import { RELEASE_TRANSACTION_BYTES_MAX, RELEASE_TRANSACTIONS_MAX } from './recov
 /** People who are alerted of one recovery, or reminded of one rehearsal. */
 const PEOPLE_MAX = 50;
 const EVERY_DAYS_MAX = 400;
-const SEALED_SHARE_BYTES_MAX = 4_096;
+const SEALED_SHARE_BYTES_MAX = 256;
 
 const seconds = (ms: number) => ms / 1_000;
 const email = z.email().max(254).toLowerCase();

@@ -6,9 +6,22 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { approverSubject, DAY_MS, HOUR_MS, hexToBytes, KedgeError, MINUTE_MS, SECOND_MS } from '@kedge/core';
-import { createTestVault } from '@kedge/enclave/testing';
-import { createTestGateway, type TestGateway } from './testing/gateway.ts';
+import {
+  approverSubject,
+  DAY_MS,
+  fromBase64Url,
+  HOUR_MS,
+  hexToBytes,
+  KedgeError,
+  MINUTE_MS,
+  SECOND_MS,
+  toBase64Url,
+} from '@kedge/core';
+import { drivenClock } from '@kedge/core/testing';
+import { createTestVault, openTestEnclave, type TestEnclave } from '@kedge/enclave/testing';
+import { sealThaw } from '@kedge/sdk';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { ada, createTestGateway, type TestGateway } from './testing/gateway.ts';
 import {
   base64,
   createRecoveryWorld,
@@ -163,6 +176,38 @@ describe('a recovery', () => {
     ]);
   });
 
+  it('takes a vote by a link later when the enclave is away, and forgets officers’ parts when it is over', async () => {
+    const world = await createRecoveryWorld(gateway);
+    const recovery = await world.request();
+    await pass(0);
+    await world.caraVotes(recovery);
+    const link = linkTo(gateway.letters, 'dan@example.org', recovery.recovery_id);
+    fails = 'voteRecovery';
+    const away = await press(gateway, link, 'approve');
+    assert.deepEqual([away.statusCode, /open the link again/.test(away.body)], [503, true]);
+    fails = null;
+    assert.equal((await press(gateway, link, 'approve')).statusCode, 200);
+    assert.equal((await world.get(recovery)).status, 'releasable');
+    for (const thaws of [1, 2]) {
+      const body = { sealed_share: Buffer.alloc(200, thaws).toString('base64url') };
+      assert.equal((await gateway.get('createThaw', { ...world.of(recovery), body })).thaws, thaws);
+    }
+    await gateway.get('cancelRecovery', world.of(recovery));
+    const left = await gateway.db.query('select 1 from thaws where recovery = $1', [recovery.recovery_id]);
+    assert.equal(left.length, 0);
+  });
+
+  it('that was cancelled before the enclave heard of it never comes to life', async () => {
+    const world = await createRecoveryWorld(gateway);
+    fails = 'requestRecovery';
+    await assert.rejects(world.request(), /enclave_unavailable/);
+    fails = null;
+    const [row] = (await gateway.get('listRecoveries', { as: world.project.secretKey })).data;
+    assert.equal((await gateway.get('cancelRecovery', world.of(row as Recovery))).status, 'cancelled');
+    await pass(2 * MINUTE_MS);
+    assert.equal((await world.get(row as Recovery)).status, 'cancelled');
+  });
+
   it('that is asked for again with its Idempotency-Key is the same one', async () => {
     const world = await createRecoveryWorld(gateway);
     const request = {
@@ -211,6 +256,16 @@ describe('a recovery', () => {
     await wrong({ sandbox: true, recovery_id: world.key }, 'body.recovery_id');
     await wrong({ backup_id: world.key }, 'body.backup_id');
     await wrong({ account: 'wpkh(nonsense)' }, '.');
+    const stranger = createTestVault(
+      gateway.enclave.enclave,
+      hexToBytes(await publicKeyOf(await createRecoveryWorld(gateway))),
+    );
+    await wrong({ account: stranger.descriptor.text }, 'body.account');
+    assert.deepEqual(
+      (await gateway.get('listRecoveries', { as: world.project.secretKey })).data,
+      [],
+      'nothing is left behind',
+    );
   });
 
   it('is rehearsed on a throw-away key, and OpenSSL finds the certificate good', async () => {
@@ -242,6 +297,54 @@ describe('a recovery', () => {
     const forged = { ...certificate, signed_message: other.toString('base64') };
     assert.equal(isGoodForOpenSsl(forged, await identityOf(gateway)), false);
     assert.equal((await eventsOf(recovery)).includes('drill.certificate_issued'), true);
+  });
+});
+
+describe('a recovery of a cold key', () => {
+  const clock = drivenClock();
+  let enclave: TestEnclave;
+  let gateway: TestGateway;
+  const officers: string[] = [];
+  before(async () => {
+    officers.push(await generateIdentity(), await generateIdentity(), await generateIdentity());
+    const recipients = await Promise.all(officers.map(identityToRecipient));
+    enclave = await openTestEnclave({ clock, officers: recipients, operators: new Map([['ada', ada]]) });
+    gateway = await createTestGateway({ enclave });
+  });
+  after(async () => {
+    await gateway.close();
+    enclave.enclave.stop();
+    await enclave.db.close();
+  });
+
+  it('takes two officers’ parts, the newest, though there are others and the enclave restarts between', async () => {
+    const world = await createRecoveryWorld(gateway, { backup: true, cold: true });
+    const recovery = await world.request();
+    await world.approve(recovery);
+    const { files } = await gateway.get('getColdFiles', world.of(recovery));
+    const thaw = async (officer: number) => {
+      const { document } = await enclave.enclave.attestation();
+      const { sealing_key } = JSON.parse(new TextDecoder().decode(document)) as { sealing_key: string };
+      const share = await sealThaw(new Uint8Array(Buffer.from(files[officer]!, 'base64')), officers[officer]!, {
+        project: world.project.id,
+        recovery: recovery.recovery_id,
+        sealingKey: fromBase64Url(sealing_key),
+      });
+      await clock.advance(SECOND_MS);
+      const body = { sealed_share: toBase64Url(share!) };
+      return gateway.get('createThaw', { ...world.of(recovery), body });
+    };
+    const release = () => gateway.call('releaseRecovery', { ...world.of(recovery), body: {} });
+    await thaw(0);
+    assert.equal((await release()).status, 400, 'one officer alone');
+    await enclave.restart();
+    await thaw(1);
+    assert.deepEqual(await thaw(2), { thaws: 3 });
+    const released = await release();
+    assert.equal(released.status, 200);
+    assert.deepEqual((await release()).body.signatures, released.body.signatures, 'the answer was lost');
+    await gateway.get('completeRecovery', { ...world.of(recovery), body: { outcome: 'completed' } });
+    assert.deepEqual(await gateway.db.query('select 1 from thaws'), []);
   });
 });
 

@@ -256,7 +256,8 @@ async function clearUp(on: InProject, id: RecoveryRow['id'], status: RecoverySta
   if (ranks[status] >= ranks.cooling) await deleteLinksOfKind(on, id, 'vote_recovery' satisfies LinkRow['kind']);
   if (ranks[status] < ranks.released) return;
   await deleteLinks(on, id);
-  await deleteThaws(on, id);
+  // A release may be asked for again until it is known how it ended.
+  if (ranks[status] >= ranks.completed) await deleteThaws(on, id);
 }
 
 function rowAfter(row: RecoveryRow, view: RecoveryView, reminders: readonly Reminder[], at: Date): RecoveryRow {

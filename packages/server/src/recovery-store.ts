@@ -323,12 +323,21 @@ export async function insertThaw(on: InProject, id: string, recovery: RecoveryId
   );
 }
 
-export async function listThaws(on: InProject, recovery: RecoveryId): Promise<Uint8Array[]> {
+/** The newest: older ones may be of the same officer, or for an enclave that has restarted since. */
+export async function listNewestThaws(on: InProject, recovery: RecoveryId, limit: number): Promise<Uint8Array[]> {
   const rows = await on.query<{ sealed_share: Uint8Array }>(
-    'select sealed_share from thaws where project = $1 and recovery = $2 order by id',
-    [recovery],
+    'select sealed_share from thaws where project = $1 and recovery = $2 order by id desc limit $3',
+    [recovery, limit],
   );
   return rows.map(({ sealed_share }) => sealed_share);
+}
+
+export async function countThaws(on: InProject, recovery: RecoveryId): Promise<number> {
+  const [row] = await on.query<{ count: number }>(
+    'select count(*)::int as count from thaws where project = $1 and recovery = $2',
+    [recovery],
+  );
+  return row!.count;
 }
 
 export async function deleteThaws(on: InProject, recovery: RecoveryId): Promise<void> {

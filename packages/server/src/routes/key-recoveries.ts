@@ -3,11 +3,12 @@
  * down before the enclave hears of it, so that none can run that nobody here knows of; what it would sign is read from
  * the bytes by the chain's own codec, and named by what its approvers will vote over.
  */
-import type { ChainCodec } from '@kedge/chains';
+import type { BitcoinCodec, ChainCodec } from '@kedge/chains';
 import {
   assertMayAct,
   bytesToHex,
   DAY_MS,
+  equalBytes,
   KedgeError,
   type KeyBackupId,
   newId,
@@ -26,7 +27,7 @@ import { codecOf } from '../codecs.ts';
 import { signedView } from '../events.ts';
 import { principalName } from '../principal.ts';
 import { RequestInvalid } from '../problems.ts';
-import { getRecovery, openRecovery, planFor, planStep, takeStep } from '../recovery-progress.ts';
+import { getRecovery, openRecovery, planFor, planStep, takeStep, tickRecovery } from '../recovery-progress.ts';
 import {
   deleteDrill,
   findNewestRecovery,
@@ -73,13 +74,14 @@ export function keyRecoveryRoutes(services: Services): Routes {
   ): Promise<RecoveryRow> => {
     const on = inProject(db, project);
     const known = await findRecovery(on, id);
-    if (known !== null) return known;
     const codec = codecOf(body.network);
     const transactions = plannedOf(codec, key, body);
     const list = await findBoundList(on, key.id);
     if (list === null)
       throw new KedgeError('conflict', 'No approver list decides over this key. Bind one, then ask again.');
-    if (!body.sandbox) {
+    const name = { project, recovery: id, user: key.user_identifier, key: key.id };
+    assertAccountOf(codec, body.account, body.sandbox ? (await enclave.throwAwayKey(name)).publicKey : key.public_key);
+    if (!body.sandbox && known === null) {
       if (body.participants.length === 0)
         throw new RequestInvalid([
           {
@@ -100,7 +102,7 @@ export function keyRecoveryRoutes(services: Services): Routes {
     const now = clock.wallMs();
     const draft: RecoveryRow = {
       id,
-      project: project,
+      project,
       key_id: key.id,
       list,
       network: body.network,
@@ -125,6 +127,11 @@ export function keyRecoveryRoutes(services: Services): Routes {
       created_at: new Date(now),
     };
     const row = { ...draft, plan_hash: planHash(planFor(draft, key, transactions)) };
+    if (known !== null) {
+      if (!equalBytes(known.plan_hash, row.plan_hash))
+        throw new KedgeError('conflict', 'That rehearsal is under way, of something else. Ask for another one.');
+      return known;
+    }
     await ledger.write({
       happenings: [
         {
@@ -245,6 +252,8 @@ export function keyRecoveryRoutes(services: Services): Routes {
     async cancelRecovery({ principal, params, commit }) {
       const { project } = principal;
       const row = await getRecovery(services, project, params.recovery_id);
+      // Written down, and not with the enclave yet: it is brought there first, or it would come to life afterwards.
+      if (row.status === 'requested') await tickRecovery(services, row);
       const by = principalName(principal).slice(0, CANCELLED_BY_CHARS_MAX);
       const cancelled = await enclave.cancelRecovery({ project, recovery: row.id, by });
       const step = planStep(services, await getRecovery(services, project, row.id), {
@@ -258,6 +267,17 @@ export function keyRecoveryRoutes(services: Services): Routes {
       });
     },
   };
+}
+
+/** The enclave looks as well; here it is told before anything is written down. */
+function assertAccountOf(codec: ChainCodec, account: string, publicKey: Uint8Array): void {
+  const holds =
+    codec.name === 'bitcoin'
+      ? (codec as BitcoinCodec)
+          .descriptor(account)
+          .keys.some((each) => equalBytes(each.kind === 'extended' ? each.key.publicKey : each.publicKey, publicKey))
+      : codec.parseAddress(account) === codec.account(publicKey);
+  if (!holds) throw new RequestInvalid([{ path: 'body.account', message: 'this key has no part in that account' }]);
 }
 
 /** What the request would have signed, each read and named by the chain's codec. Empty for a sweep. */

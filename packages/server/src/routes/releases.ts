@@ -14,10 +14,11 @@ import { signedView } from '../events.ts';
 import { bytesAt, RequestInvalid } from '../problems.ts';
 import { getRecovery, planStep, takeStep, tickRecovery } from '../recovery-progress.ts';
 import {
+  countThaws,
   findNewestBackup,
   insertThaw,
+  listNewestThaws,
   listPlannedTransactions,
-  listThaws,
   noteCompletion,
   type RecoveryRow,
   restartDrill,
@@ -30,8 +31,10 @@ import { readTransactions } from './key-recoveries.ts';
 
 type Routes = Pick<Handlers, 'getColdFiles' | 'createThaw' | 'releaseRecovery' | 'completeRecovery' | 'getCertificate'>;
 
-/** Of one recovery. A release takes two; the others are those that officers sealed anew. */
-const THAWS_MAX = 16;
+/** A release takes so many, of different officers. */
+const THAWS_TAKEN = 2;
+/** Of one recovery: also those that officers sealed anew. */
+const THAWS_MAX = 64;
 const CERTIFICATE_DOMAIN = 'kedge/drill-certificate/v1\0';
 
 export function releaseRoutes(services: Services): Routes {
@@ -52,7 +55,8 @@ export function releaseRoutes(services: Services): Routes {
 
     async createThaw({ principal: { project }, params, body, resourceId, commit }) {
       const row = await current(project, params.recovery_id);
-      if (row.status !== 'releasable')
+      // Also once it is released: the same signatures are there to be had again, and an enclave that restarted forgot the parts.
+      if (row.status !== 'releasable' && row.status !== 'released')
         throw new KedgeError(
           'conflict',
           `The recovery is ${row.status}. Parts of a key are taken once it is releasable.`,
@@ -63,7 +67,7 @@ export function releaseRoutes(services: Services): Routes {
         next: async (tx) => {
           const on = inProject(tx, project);
           await insertThaw(on, resourceId, row.id, share);
-          const thaws = (await listThaws(on, row.id)).length;
+          const thaws = await countThaws(on, row.id);
           if (thaws > THAWS_MAX)
             throw new KedgeError('conflict', `There are ${THAWS_MAX} parts already. Release, or cancel the recovery.`);
           return { thaws };
@@ -76,7 +80,7 @@ export function releaseRoutes(services: Services): Routes {
       const on = inProject(db, project);
       const codec = codecOf(row.network);
       const transactions = await transactionsOf(on, codec, row, body.transactions);
-      const thaws = await listThaws(on, row.id);
+      const thaws = await listNewestThaws(on, row.id, THAWS_TAKEN);
       const released = await enclave.releaseRecovery({
         project,
         recovery: row.id,
