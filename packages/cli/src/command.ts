@@ -57,14 +57,16 @@ const valueFlags = [
   'project',
   'scheme',
   'scopes',
+  'secret-key-file',
   'to',
+  'type',
   'url',
   'vault',
   'words-file',
   'identity',
   'database-url',
 ] as const;
-const switches = ['json', 'help', 'ephemeral', 'keep', 'second-wrap', 'yes', 'no-install', 'once'] as const;
+const switches = ['json', 'help', 'ephemeral', 'keep', 'second-wrap', 'yes', 'no-install', 'once', 'cold'] as const;
 
 export interface ParsedLine {
   readonly words: readonly string[];

@@ -114,7 +114,10 @@ export interface Endpoint {
   readonly path: `/v1/${string}`;
   readonly summary: string;
   readonly principals: readonly PrincipalKind[];
-  /** The scope that a limited key or token needs. `any`: whichever it has; without one, nothing limited will do. */
+  /**
+   * The scope that a limited key or token needs. `any`: whichever it has; without one, nothing limited will do, except
+   * where anybody may call.
+   */
   readonly scope?: Scope | 'any';
   /** The act that the header `Kedge-Proof` must prove, where one is needed. */
   readonly proof?: Act;

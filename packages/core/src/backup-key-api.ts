@@ -25,6 +25,8 @@ const sha256Hex = z
 const keyType = z.enum(backupKeyTypes);
 const keyEnvironment = z.enum(backupKeyEnvironments);
 const outcome = z.enum(checkOutcomes);
+const organisation = z.strictObject({ customer_id: foreignName, customer_name: foreignName.optional() });
+const boughtPackage = z.strictObject({ package_id: foreignName, package_name: foreignName.optional() });
 const encryptionKeyVersion = z.coerce.number().int().min(1).max(1_000_000).default(1);
 const checked = {
   outcome: outcome.meta({ description: 'Of the last check that was finished.' }),
@@ -59,7 +61,7 @@ export const keyBackupSchema = z
   })
   .meta({ id: 'KeyBackup' });
 
-export const backupKeyEndpoints = {
+const plainEndpoints = {
   createBackupKey: endpoint({
     method: 'POST',
     path: '/v1/keys',
@@ -70,8 +72,8 @@ export const backupKeyEndpoints = {
       user_identifier: foreignName,
       key_type: keyType,
       key_environment: keyEnvironment.default('HOT'),
-      organisation: z.strictObject({ customer_id: foreignName, customer_name: foreignName.optional() }).optional(),
-      package: z.strictObject({ package_id: foreignName, package_name: foreignName.optional() }).optional(),
+      organisation: organisation.optional(),
+      package: boughtPackage.optional(),
       sign_with: z
         .array(z.enum(signableFields))
         .min(1)
@@ -226,3 +228,29 @@ export const backupKeyEndpoints = {
     status: 200,
   }),
 } as const;
+
+/** The same calls for a platform that serves organisations: whose key it is, and in which package, must be said. */
+const partnerEndpoints = {
+  createPartnerKey: endpoint({
+    ...plainEndpoints.createBackupKey,
+    path: '/v1/partner/keys',
+    summary: 'Assign a backup key for a user of an organisation.',
+    body: plainEndpoints.createBackupKey.body.extend({
+      key_environment: keyEnvironment,
+      organisation,
+      package: boughtPackage,
+    }),
+  }),
+  storePartnerData: endpoint({
+    ...plainEndpoints.storeSecureData,
+    path: '/v1/partner/secure/data',
+    summary: 'The same as POST /v1/secure/data.',
+  }),
+  storePartnerFile: endpoint({
+    ...plainEndpoints.storeSecureFile,
+    path: '/v1/partner/secure/file',
+    summary: 'The same as POST /v1/secure/file.',
+  }),
+} as const;
+
+export const backupKeyEndpoints = { ...plainEndpoints, ...partnerEndpoints } as const;

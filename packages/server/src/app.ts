@@ -121,6 +121,8 @@ function servicesOf(deps: GatewayDeps): Services {
 
 /** Every endpoint, by the noun of the glossary. One that is missing here does not compile. */
 function handlersOf(services: Services): Handlers {
+  const backupKeys = backupKeyRoutes(services);
+  const recoveryMaterial = recoveryMaterialRoutes(services);
   return {
     ...enclaveRoutes(services),
     ...projectRoutes(services),
@@ -131,8 +133,11 @@ function handlersOf(services: Services): Handlers {
     ...vaultRoutes(services),
     ...walletRoutes(services),
     ...transactionRoutes(services),
-    ...backupKeyRoutes(services),
-    ...recoveryMaterialRoutes(services),
+    ...backupKeys,
+    ...recoveryMaterial,
+    createPartnerKey: (call) => backupKeys.createBackupKey({ ...call }),
+    storePartnerData: (call) => recoveryMaterial.storeSecureData({ ...call }),
+    storePartnerFile: (call) => recoveryMaterial.storeSecureFile({ ...call, upload: { ...call.upload } }),
     ...approverListRoutes(services),
     ...keyRecoveryRoutes(services),
     ...releaseRoutes(services),

@@ -66,6 +66,9 @@ const cells: { readonly [N in EndpointName]: { readonly [K in PrincipalKind]: Ce
   storeSecureFile: { ...refused, secret_key: 201 },
   listKeyBackups: { ...refused, secret_key: 200 },
   verifyKeyBackup: { ...refused, secret_key: ofProject(200) },
+  createPartnerKey: { ...refused, secret_key: 201 },
+  storePartnerData: { ...refused, secret_key: 201 },
+  storePartnerFile: { ...refused, secret_key: 201 },
 
   createApproverList: { ...refused, secret_key: 201 },
   listApproverLists: { ...refused, secret_key: 200 },

@@ -75,6 +75,15 @@ describe('backup keys through the SDK', () => {
     assert.match(String(signed_payload), /^\{"external_customer_id":"bank-1","key_fingerprint":/);
   });
 
+  test('a web token with the scopes of these calls is enough', async () => {
+    const body = { scopes: ['keys:write', 'backups:write'] };
+    const { access_token } = await gateway.get('createToken', { as: project.secretKey, body });
+    const limited = serviceOf(project, access_token);
+    const { public_key } = await limited.create(wanted());
+    const material = { chainCode: new Uint8Array(32).fill(1), publicKey: public_key, coin: 'btc', label: '' };
+    await assert.rejects(limited.verifyBackup(await limited.store(material)), { code: 'forbidden' });
+  });
+
   test('a tampered answer stops the ceremony and is an event, whichever field it is', async () => {
     const honest = await service.create(wanted());
     const other = await service.create(wanted());

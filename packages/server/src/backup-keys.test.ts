@@ -409,6 +409,35 @@ function backupKeysOn(open: () => Promise<Opened>): void {
     assert.equal(elsewhere.status, 415, 'no other endpoint takes forms');
   });
 
+  test('partners say organisation, package and environment, and get the same keys and backups', async () => {
+    const as = project.secretKey;
+    const whole = {
+      user_identifier: 'customer-3',
+      key_type: 'ed25519',
+      key_environment: 'HOT',
+      organisation: { customer_id: 'bank-2' },
+      package: { package_id: 'gold' },
+    };
+    for (const field of ['key_environment', 'organisation', 'package'] as const) {
+      const { status, body } = await gateway.call('createPartnerKey', { as, body: { ...whole, [field]: undefined } });
+      const { issues } = body as unknown as { issues: { path: string }[] };
+      assert.deepEqual([status, issues[0]?.path], [400, `body.${field}`]);
+    }
+    const { key_id, public_key, customer_id, package_id } = await gateway.get('createPartnerKey', { as, body: whole });
+    assert.deepEqual([customer_id, package_id], ['bank-2', 'gold']);
+    assert.equal((await verifyKey(key_id)).outcome, 'passed');
+    assert.equal((await gateway.call('createPartnerKey', { as, body: whole })).status, 409);
+    assert.equal((await create(whole)).status, 409, 'they are the same keys');
+    const body = { public_key, ...(await encrypted('{}')) };
+    const data = await gateway.get('storePartnerData', { as, body });
+    assert.deepEqual([data.key_id, (await verifyBackup(data.backup_id)).outcome], [key_id, 'passed']);
+    assert.equal((await gateway.call('storePartnerData', { as, body: { ...body, checksum: 'abc' } })).status, 400);
+    const file = await gateway.get('storePartnerFile', { as, ...formRequest({ file: new Uint8Array(10) }) });
+    assert.equal(file.backup_type, 'file');
+    const text = formRequest({ file: new Uint8Array(10), type: 'text/plain' });
+    assert.equal((await gateway.call('storePartnerFile', { as, ...text })).status, 415);
+  });
+
   test('every act is an event, with ids and outcomes, and names no customer', async () => {
     const events = (await gateway.events()).filter(({ type }) => /^(backup_key|key_backup)\./.test(type));
     const types = new Set(events.map(({ type }) => type));

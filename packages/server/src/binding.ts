@@ -200,7 +200,9 @@ function assertMayCall(principal: Principal, endpoint: Endpoint): void {
   assertInScope(principal, endpoint);
 }
 
-function assertInScope(principal: Principal, { scope }: Endpoint): void {
+/** What anybody may, a limited credential may too. */
+function assertInScope(principal: Principal, { scope, principals }: Endpoint): void {
+  if (principals.includes('anonymous')) return;
   const granted = principal.kind === 'secret_key' ? principal.scopes : null;
   if (granted === null || scope === 'any' || (scope !== undefined && granted.includes(scope))) return;
   const needed = scope === undefined ? 'one without limits' : `the scope ${scope}`;

@@ -89,7 +89,8 @@ function misfit(endpoint: Endpoint, fitting: TestRequest): fc.Arbitrary<TestRequ
       .map((value) => JSON.parse(JSON.stringify(value ?? null)) as unknown);
     // Well-formed nonsense: it fits the schema and can't be opened, decoded or believed.
     // (What is stored for a key that others keep may name any.)
-    const shaped = endpoint.path === '/v1/secure/data' ? ['data'] : Object.keys(body).filter((key) => key in nonsense);
+    const storesData = /^\/v1\/(partner\/)?secure\/data$/.test(endpoint.path);
+    const shaped = storesData ? ['data'] : Object.keys(body).filter((key) => key in nonsense);
     if (endpoint.method === 'POST' && 'chain' in body) shaped.push('second_wrap');
     if (shaped.length > 0) {
       ways.push(

@@ -324,6 +324,7 @@ describe('a token of the configured issuer', () => {
         database: 'pglite:memory',
         enclave: { socket: '/s' },
         evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 1 },
+        mail: { transport: 'outbox', folder: '/nowhere', from: 'kedge@example.org' },
         backups: '/b',
         gatewayKeyFile: '/k',
         auth: { issuer: ISSUER, audience: AUDIENCE, jwksUrl: url },

@@ -1,6 +1,7 @@
 /** Every command, in the order of the help and of docs/operations.md. */
 import type { Command } from '../command.ts';
 import { backupCommands } from './backup.ts';
+import { backupKeyCommands } from './backup-keys.ts';
 import { decodeCommands } from './decode.ts';
 import { descriptorCommands } from './descriptors.ts';
 import { devnetCommands } from './devnet.ts';
@@ -22,6 +23,7 @@ export const commands: readonly Command[] = [
   ...userCommands,
   ...vaultCommands,
   ...transactionCommands,
+  ...backupKeyCommands,
   ...descriptorCommands,
   ...decodeCommands,
   ...rotateCommands,

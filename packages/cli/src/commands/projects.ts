@@ -48,10 +48,11 @@ async function listProjects(context: Context): Promise<Result> {
 async function createKey(context: Context): Promise<Result> {
   const kind = context.flag('kind') ?? 'secret';
   if (kind !== 'secret' && kind !== 'publishable') throw new Error('The kind is secret or publishable.');
+  const limits = scopesOf(context);
   const { client } = await asOperator(context);
   const key = await client.call('createApiKey', {
     params: { project_id: await projectOf(context, client) },
-    body: { kind, label: context.flag('label') ?? 'key', ...scopesOf(context) },
+    body: { kind, label: context.flag('label') ?? 'key', ...limits },
   });
   return { data: key, lines: [key.key, 'Shown this once: keep it now.'] };
 }

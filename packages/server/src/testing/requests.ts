@@ -176,6 +176,7 @@ const secondProof = async (gateway: TestGateway, act: TestProof['act'], paramete
   second_proof: await gateway.prove(ben, { act, subject: 'ben', parameters }),
 });
 const nothing = async () => ({});
+const storedData = { public_key: '02'.repeat(33), data: Buffer.alloc(512, 7).toString('base64') };
 
 export const requests: Requests = {
   getEnclave: nothing,
@@ -280,12 +281,21 @@ export const requests: Requests = {
   },
   reportBackupKey: async (_, { backupKey }) => ({ params: { key_id: backupKey }, body: { reason: 'signature' } }),
   getEncryptionKey: nothing,
-  storeSecureData: async () => ({
-    body: { public_key: '02'.repeat(33), data: Buffer.alloc(512, 7).toString('base64') },
-  }),
+  storeSecureData: async () => ({ body: storedData }),
   storeSecureFile: async () => formRequest({ file: new Uint8Array(1_000).fill(7) }),
   listKeyBackups: nothing,
   verifyKeyBackup: async (_, { keyBackup }) => ({ params: { backup_id: keyBackup } }),
+  createPartnerKey: async () => ({
+    body: {
+      user_identifier: randomUUID(),
+      key_type: 'ed25519',
+      key_environment: 'HOT',
+      organisation: { customer_id: 'bank-1' },
+      package: { package_id: 'gold' },
+    },
+  }),
+  storePartnerData: async () => ({ body: storedData }),
+  storePartnerFile: async () => formRequest({ file: new Uint8Array(1_000).fill(7) }),
 
   createApproverList: async () => ({ body: twoApprovers }),
   listApproverLists: nothing,
