@@ -23,7 +23,7 @@ import { findApproverList, type ListContent } from './approver-list-store.ts';
 import { type BackupKeyRow, findBackupKey } from './backup-key-store.ts';
 import type { Happening } from './events.ts';
 import { newLink, TOKEN_BYTES } from './links.ts';
-import { insertMail, type MailRow } from './mail-store.ts';
+import { countAlertsSent, insertMail, type MailRow } from './mail-store.ts';
 import {
   deleteLinks,
   deleteLinksOfKind,
@@ -33,6 +33,7 @@ import {
   type LinkRow,
   listPlannedTransactions,
   lockRecovery,
+  noteAlertsAccepted,
   type PlannedTransactionRow,
   type RecoveryRow,
   updateRecovery,
@@ -202,8 +203,22 @@ export async function takeStep(services: Services, step: PlannedStep): Promise<R
 /** Lets time do what it does, and brings our copy up to date. */
 export async function tickRecovery(services: Services, row: RecoveryRow): Promise<RecoveryRow> {
   if (row.status === 'requested') return takeStep(services, await openRecovery(services, row));
+  await noteAlerts(services, row);
   const ticked = await services.enclave.tickRecovery({ project: row.project, recovery: row.id });
   return takeStep(services, planStep(services, row, { ...ticked, isTurn: true }));
+}
+
+/** The enclave releases nothing that nobody was told of. It takes the number, so that telling it again changes nothing. */
+async function noteAlerts(services: Services, row: RecoveryRow): Promise<void> {
+  const { db, enclave, ledger } = services;
+  if (row.sandbox || row.status === 'requested') return;
+  const channels = await countAlertsSent(inProject(db, row.project), row.id);
+  if (channels <= row.alerts_accepted) return;
+  await enclave.noteRecoveryAlert({ project: row.project, recovery: row.id, channels });
+  await ledger.write({
+    happenings: [{ type: 'recovery.alerted', project: row.project, data: { recovery: row.id, channels } }],
+    next: (tx) => noteAlertsAccepted(inProject(tx, row.project), row.id, channels),
+  });
 }
 
 export function writeMail(

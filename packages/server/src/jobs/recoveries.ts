@@ -6,14 +6,12 @@
 import { DAY_MS, KedgeError, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
 import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
 import { tickListChange } from '../list-changes.ts';
-import { countAlertsSent } from '../mail-store.ts';
 import { tickRecovery, writeMail } from '../recovery-progress.ts';
 import {
   advanceDrill,
   type DrillRow,
   listDueDrills,
   listDueRecoveries,
-  noteAlertsAccepted,
   postponeRecovery,
   type RecoveryRow,
 } from '../recovery-store.ts';
@@ -60,10 +58,7 @@ export function recoveryJobs(services: Services): readonly Job[] {
         eachDue(
           stopping,
           (now, limit) => listDueRecoveries(on, now, limit),
-          async (row) => {
-            await noteAlerts(services, row);
-            await tickRecovery(services, row);
-          },
+          (row) => tickRecovery(services, row),
           async (row, error) => {
             log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
             await postponeRecovery(inProject(db, row.project), row.id, postponed(error));
@@ -99,19 +94,6 @@ export function recoveryJobs(services: Services): readonly Job[] {
         ),
     },
   ];
-}
-
-/** The enclave releases nothing that nobody was told of. It takes the number, so that telling it again changes nothing. */
-async function noteAlerts(services: Services, row: RecoveryRow): Promise<void> {
-  const { db, enclave, ledger } = services;
-  if (row.sandbox || row.status === 'requested') return;
-  const channels = await countAlertsSent(inProject(db, row.project), row.id);
-  if (channels <= row.alerts_accepted) return;
-  await enclave.noteRecoveryAlert({ project: row.project, recovery: row.id, channels });
-  await ledger.write({
-    happenings: [{ type: 'recovery.alerted', project: row.project, data: { recovery: row.id, channels } }],
-    next: (tx) => noteAlertsAccepted(inProject(tx, row.project), row.id, channels),
-  });
 }
 
 /** Once a period, however many the service slept through. */
