@@ -7,14 +7,7 @@ import { DAY_MS, KedgeError, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
 import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
 import { tickListChange } from '../list-changes.ts';
 import { tickRecovery, writeMail } from '../recovery-progress.ts';
-import {
-  advanceDrill,
-  type DrillRow,
-  listDueDrills,
-  listDueRecoveries,
-  postponeRecovery,
-  type RecoveryRow,
-} from '../recovery-store.ts';
+import { advanceDrill, type DrillRow, listDueDrills, listDueRecoveries, postponeRecovery } from '../recovery-store.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
 import { acrossProjects, inProject } from '../store.ts';
