@@ -218,10 +218,8 @@ function wrongShares(cause?: unknown): KedgeError {
 /** Whether the private half is the one of that public key: it signs something fresh, and the public key verifies it. */
 export function isPairOf({ type, publicKey }: BackupKeyBirth, privateKey: KeyObject, fresh: Uint8Array): boolean {
   const digest = type === 'ed25519' ? null : 'sha256';
-  const own = rawPublicKey(type, createPublicKey(privateKey));
-  return (
-    equalBytes(own, publicKey) && verify(digest, fresh, createPublicKey(privateKey), sign(digest, fresh, privateKey))
-  );
+  const own = createPublicKey(privateKey);
+  return equalBytes(rawPublicKey(type, own), publicKey) && verify(digest, fresh, own, sign(digest, fresh, privateKey));
 }
 
 const generatePair = promisify(generateKeyPair);

@@ -349,29 +349,33 @@ function readable<T>(read: () => T): T {
 function bip32Signer(privateKey: Uint8Array, chainCode: Uint8Array, publicKey: Uint8Array): Signer {
   const root: ExtendedPrivateKey = { privateKey, chainCode, depth: 0, index: 0, parentFingerprint: 0 };
   const fingerprint = publicHalf(root).fingerprint.toString(16).padStart(8, '0');
-  const withChild = <T>(path: string, use: (child: ExtendedPrivateKey) => T): T => {
-    const child = derivePrivate(root, path);
-    try {
-      return use(child);
-    } finally {
-      wipeKey(child);
-    }
+  /** Deriving is what a release mostly does: each child is made once, and kept until the end of the call. */
+  const children = new Map<string, { readonly key: ExtendedPrivateKey; readonly publicKey: Uint8Array }>();
+  const childAt = (path: string) => {
+    const known = children.get(path);
+    if (known !== undefined) return known;
+    const key = derivePrivate(root, path);
+    const child = { key, publicKey: publicHalf(key).publicKey };
+    children.set(path, child);
+    return child;
   };
   return {
     publicKey,
     own: (transaction, digests) =>
       digests.flatMap(({ input, algorithm, digest, publicKey: asked, origin }) => {
         if (algorithm !== 'ecdsa' || asked === null || origin?.fingerprint !== fingerprint) return [];
-        const isOwn = withChild(origin.path, (child) => equalBytes(publicHalf(child).publicKey, asked));
-        if (!isOwn)
+        if (!equalBytes(childAt(origin.path).publicKey, asked))
           throw new KedgeError(
             'request_invalid',
             'The chain code of this backup does not lead to the keys of this wallet. Name another backup.',
           );
         return [{ transaction, input, digest, publicKey: asked, path: origin.path }];
       }),
-    sign: ({ digest, path }) => withChild(path, (child) => signEcdsa(digest, child.privateKey)),
-    wipe: () => wipeKey(root),
+    sign: ({ digest, path }) => signEcdsa(digest, childAt(path).key.privateKey),
+    wipe() {
+      for (const { key } of children.values()) wipeKey(key);
+      wipeKey(root);
+    },
   };
 }
 
