@@ -11,8 +11,8 @@ import { wakeRecovery } from '../recovery-store.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
 import { acrossProjects, inProject } from '../store.ts';
+import { eachDue } from './each-due.ts';
 
-const BATCH = 50;
 const FIRST_WAIT_MS = 30 * SECOND_MS;
 const WAIT_MS_MAX = HOUR_MS;
 /** Half a minute, then twice as long each time up to an hour: about two days in all. */
@@ -23,18 +23,15 @@ export function mailJob(services: Services): Job {
   return {
     name: 'mails',
     everyMs: 2 * SECOND_MS,
-    async run(stopping) {
+    run(stopping) {
       const now = new Date(clock.wallMs());
-      for (;;) {
-        const mails = await listDueMails(acrossProjects(db), now, BATCH);
-        for (const mail of mails) {
-          if (stopping()) return;
-          await sendMail(services, mail).catch((error: unknown) =>
-            log.warn({ mail: mail.id, attempts: mail.attempts, err: error }, 'a letter could not be sent'),
-          );
-        }
-        if (mails.length < BATCH) return;
-      }
+      return eachDue({
+        stopping,
+        list: (limit) => listDueMails(acrossProjects(db), now, limit),
+        work: (mail) => sendMail(services, mail),
+        failed: (mail, error) =>
+          log.warn({ mail: mail.id, attempts: mail.attempts, err: error }, 'a letter could not be sent'),
+      });
     },
   };
 }

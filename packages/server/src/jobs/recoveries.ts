@@ -4,15 +4,22 @@
  * than those that are due. Each may be killed at any point: the next turn asks the enclave again, and it says the same.
  */
 import { DAY_MS, KedgeError, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
-import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
+import { type ListChangeRow, listDueChanges, postponeListChange } from '../approver-list-store.ts';
 import { tickListChange } from '../list-changes.ts';
 import { tickRecovery, writeMail } from '../recovery-progress.ts';
-import { advanceDrill, type DrillRow, listDueDrills, listDueRecoveries, postponeRecovery } from '../recovery-store.ts';
+import {
+  advanceDrill,
+  type DrillRow,
+  listDueDrills,
+  listDueRecoveries,
+  postponeRecovery,
+  type RecoveryRow,
+} from '../recovery-store.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
-import { acrossProjects, inProject } from '../store.ts';
+import { type AcrossProjects, acrossProjects, inProject } from '../store.ts';
+import { eachDue } from './each-due.ts';
 
-const BATCH = 100;
 /** One that fails keeps the others waiting no longer than this once. */
 const POSTPONED_MS = MINUTE_MS;
 
@@ -26,21 +33,9 @@ export function recoveryJobs(services: Services): readonly Job[] {
   };
 
   /** All that were due at the start of the run; what one leaves due again is the next run's. */
-  const eachDue = async <Row extends object>(
-    stopping: () => boolean,
-    list: (now: Date, limit: number) => Promise<Row[]>,
-    work: (row: Row) => Promise<unknown>,
-    failed: (row: Row, error: unknown) => Promise<void>,
-  ) => {
+  const since = <Row>(list: (on: AcrossProjects, now: Date, limit: number) => Promise<Row[]>) => {
     const now = new Date(clock.wallMs());
-    for (;;) {
-      const rows = await list(now, BATCH);
-      for (const row of rows) {
-        if (stopping()) return;
-        await work(row).catch((error: unknown) => failed(row, error));
-      }
-      if (rows.length < BATCH) return;
-    }
+    return (limit: number) => list(on, now, limit);
   };
 
   return [
@@ -48,43 +43,43 @@ export function recoveryJobs(services: Services): readonly Job[] {
       name: 'recoveries',
       everyMs: 5 * SECOND_MS,
       run: (stopping) =>
-        eachDue(
+        eachDue<RecoveryRow>({
           stopping,
-          (now, limit) => listDueRecoveries(on, now, limit),
-          (row) => tickRecovery(services, row),
-          async (row, error) => {
+          list: since(listDueRecoveries),
+          work: (row) => tickRecovery(services, row),
+          async failed(row, error) {
             log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
             await postponeRecovery(inProject(db, row.project), row.id, postponed(error));
           },
-        ),
+        }),
     },
     {
       name: 'list-changes',
       everyMs: 5 * SECOND_MS,
       run: (stopping) =>
-        eachDue(
+        eachDue<ListChangeRow>({
           stopping,
-          (now, limit) => listDueChanges(on, now, limit),
-          (row) => tickListChange(services, row),
-          async (row, error) => {
+          list: since(listDueChanges),
+          work: (row) => tickListChange(services, row),
+          async failed(row, error) {
             log.warn({ change: row.id, err: error }, 'a change of an approver list could not be taken further');
             await postponeListChange(inProject(db, row.project), row.id, postponed(error));
           },
-        ),
+        }),
     },
     {
       name: 'drills',
       everyMs: MINUTE_MS,
       run: (stopping) =>
-        eachDue(
+        eachDue<DrillRow>({
           stopping,
-          (now, limit) => listDueDrills(on, now, limit),
-          (row) => tellOfDrill(services, row),
-          async (row, error) => {
+          list: since(listDueDrills),
+          work: (row) => tellOfDrill(services, row),
+          async failed(row, error) {
             log.warn({ key: row.key_id, err: error }, 'an overdue rehearsal could not be told of');
             throw error; // it stays due, and would be found again at once
           },
-        ),
+        }),
     },
   ];
 }

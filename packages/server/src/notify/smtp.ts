@@ -17,6 +17,8 @@ export interface SmtpOptions {
 
 const CONNECT_MS_MAX = 10_000;
 const SILENCE_MS_MAX = 20_000;
+/** Mail servers count them, and few take more from one client. */
+const CONNECTIONS_MAX = 5;
 /** What RFC 8058 wants under the signature, and what a reader goes by. */
 const SIGNED_FIELDS = 'from:to:subject:date:message-id:list-unsubscribe:list-unsubscribe-post';
 
@@ -34,6 +36,9 @@ export function smtpTransport({ url, from, dkim }: SmtpOptions): MailTransport {
     connectionTimeout: CONNECT_MS_MAX,
     greetingTimeout: CONNECT_MS_MAX,
     socketTimeout: SILENCE_MS_MAX,
+    // A connection for each letter would cost more than the letter.
+    pool: true,
+    maxConnections: CONNECTIONS_MAX,
     ...(dkim
       ? {
           dkim: {
