@@ -16,6 +16,7 @@ const questions: Readonly<Record<string, () => Promise<Question>>> = {
   opening: async () => (await import('./opening.ts')).opening,
   start: async () => (await import('./start.ts')).start,
   'backup-key': async () => (await import('./backup-key.ts')).backupKey,
+  recoveries: async () => (await import('./recoveries.ts')).recoveries,
   chains: async () => (await import('./chains.ts')).chains,
   gateway: async () => (await import('./gateway.ts')).gateway,
   mpc: async () => (await import('./mpc.ts')).mpc,
