@@ -6,10 +6,18 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { COOLING_PERIOD_MS_MAX, type ProofKey } from '@kedge/core';
+import { COOLING_PERIOD_MS_MAX, DAY_MS, type ListRules, type ProofKey } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
-import { approver, createTestKey, openTestEnclave, TestApprovals, type TestEnclave } from './testing/index.ts';
+import {
+  approver,
+  createTestKey,
+  createTestVault,
+  nameOf,
+  openTestEnclave,
+  TestApprovals,
+  type TestEnclave,
+} from './testing/index.ts';
 
 const clock: DrivenClock = drivenClock();
 let opened: TestEnclave;
@@ -76,5 +84,51 @@ describe('lists', () => {
       { project, list: '' },
     ])
       await assert.rejects(opened.enclave.createApproverList({ ...name, rules }), { code: 'request_invalid' });
+  });
+});
+
+describe('races', () => {
+  test('one id for two recoveries under two lists: one of them begins, and the other list stays free', async () => {
+    const [mine, victim] = [await approvals.newKey(), await approvals.newKey()];
+    const recovery = randomUUID() as string;
+    const plans = [mine, victim].map((owned) => ({ ...approvals.spend(owned).plan, recovery }));
+    const results = await Promise.allSettled(plans.map((plan) => opened.enclave.requestRecovery({ plan })));
+    assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+    await opened.enclave.cancelRecovery({ project: approvals.project, recovery, by: 'owner' });
+    const rules: ListRules = approvals.rules({ windowMs: DAY_MS });
+    for (const { list } of [mine, victim]) {
+      const change = { project: approvals.project, list, change: randomUUID() as string, rules };
+      assert.equal((await opened.enclave.openListChange(change)).outcome.state, 'open');
+    }
+  });
+});
+
+describe('rehearsals', () => {
+  const rehearse = async (environment: 'HOT' | 'COLD' = 'HOT') => {
+    const real = await approvals.newKey({}, 'secp256k1', environment);
+    const recovery = randomUUID() as string;
+    const { project, user } = approvals;
+    const { publicKey } = await opened.enclave.throwAwayKey({ project, recovery, user, key: real.key });
+    const vault = createTestVault(opened.enclave, publicKey);
+    const psbt = vault.spend([vault.coin()], vault.descriptor, 60_000n);
+    const plan = approvals.plan({ ...real, vault }, [psbt], { recovery, sandbox: true });
+    assert.equal((await approvals.approve(plan)).status, 'releasable');
+    return { real, vault, psbt, plan };
+  };
+
+  test('an old rehearsal is asked for again, to have a certificate of today', async () => {
+    const { real, vault, psbt, plan } = await rehearse();
+    const rehearsed = await real.vault.backup();
+    const first = await approvals.release(plan, [psbt], vault, { rehearsed });
+    clock.jumpWall(300 * DAY_MS);
+    const second = await approvals.release(plan, [psbt], vault, { rehearsed });
+    const textOf = (release: typeof first) => new TextDecoder().decode(release.certificate!.document);
+    assert.equal(textOf(second), textOf(first));
+    clock.jumpWall(-300 * DAY_MS);
+  });
+
+  test('the officers’ files of a real cold key are not given out for a rehearsal, which nobody can cancel in time', async () => {
+    const { plan } = await rehearse('COLD');
+    await assert.rejects(opened.enclave.coldFiles(nameOf(plan)), { code: 'conflict' });
   });
 });
