@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { assemblePsbt } from '@kedge/chains';
 import { COOLING_PERIOD_MS_MAX, DAY_MS, type ListRules, type ProofKey } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
@@ -100,6 +101,27 @@ describe('races', () => {
       const change = { project: approvals.project, list, change: randomUUID() as string, rules };
       assert.equal((await opened.enclave.openListChange(change)).outcome.state, 'open');
     }
+  });
+});
+
+describe('a sweep', () => {
+  test('burns a fifth of a large wallet as fee: more than any rate that a network asks for is not signed', async () => {
+    const owned = await approvals.newKey();
+    const { vault } = owned;
+    const { descriptor } = createTestVault(opened.enclave, owned.publicKey);
+    const { address, script } = descriptor.derive({ change: 0, index: 0 });
+    const plan = approvals.plan(owned, [], { release: { kind: 'sweep', destination: address } });
+    await approvals.approve(plan);
+    const coin = vault.coin(1_000_000_000n);
+    const burning = vault.spend([coin], descriptor, 810_000_000n, 190_000_000n);
+    await assert.rejects(approvals.release(plan, [burning], vault), { code: 'request_invalid' });
+    const both = assemblePsbt(
+      vault.descriptor,
+      [{ ...coin, vout: 0, output: vault.descriptor.derive({ change: 0, index: 0 }) }],
+      Array.from({ length: 2 }, () => ({ amount: 499_950_000n, script, own: null })),
+    );
+    await assert.rejects(approvals.release(plan, [both], vault), { code: 'request_invalid' }, 'in pieces');
+    await approvals.release(plan, [vault.spend([coin], descriptor, 999_900_000n, 100_000n)], vault);
   });
 });
 

@@ -307,11 +307,14 @@ function plannedDigests(
   return digests;
 }
 
-/** Every coin is the account's, with its amount proven, everything goes to one address, and the fee eats none of it. */
+/**
+ * Every coin is the account's, with its amount proven, everything goes to one address, and the fee is no more than a
+ * network may ask. In one output: many would make the transaction heavy, and a heavy one may cost more.
+ */
 function assertSweeps(codec: ChainCodec, transaction: Uint8Array, account: string, destination: string): void {
   const { from, outputs, warnings } = codec.decode(transaction, account);
   const to = codec.parseAddress(destination);
-  if (from === null || outputs.length === 0 || outputs.some((output) => output.to !== to)) throw notPlanned();
+  if (from === null || outputs.length !== 1 || outputs[0]!.to !== to) throw notPlanned();
   for (const warning of ['amount_unproven', 'fee_high', 'time_locked', 'fee_unknown'] as const)
     if (warnings.includes(warning))
       throw new KedgeError('request_invalid', `The sweep is not signed, because of ${warning}. Build it again.`);
