@@ -14,7 +14,8 @@ export const warningMeanings: { readonly [W in Warning]: string } = {
   change_unproven: 'An output is marked as your change and is not yours. Treat it as a payment.',
   creates_account: 'The receiver has no account for this token yet. You pay for making it.',
   creates_contract: 'It puts new code on the chain and pays nobody.',
-  fee_high: 'The fee is more than a quarter of what is paid. Check the amount and the fee level.',
+  fee_high:
+    'The fee is more than a quarter of what is paid, or more than any network has asked for. Check the amount and the fee level.',
   fee_unknown:
     'The bytes do not say what is spent, so not what the fee is. Look at the transaction before it was signed.',
   has_access_list: 'It names storage that it will touch. That is harmless, and unusual for a transfer.',

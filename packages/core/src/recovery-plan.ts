@@ -10,6 +10,7 @@ import { type CborValue, encodeCbor } from './cbor.ts';
 import { SECOND_MS } from './clock.ts';
 import { KedgeError } from './errors.ts';
 import type { ProofKey } from './proof.ts';
+import { assertCoolingPeriod } from './recovery.ts';
 
 export interface RecoveryPlan {
   readonly project: string;
@@ -101,6 +102,8 @@ export function listRulesOf(list: WireList): ListRules {
 /** Throws `request_invalid` for rules that decide nothing, or that a gateway could decide by itself. */
 export function assertListRules(rules: ListRules): void {
   assertApproverList(rules);
+  // Or the list would be made, bound for good, and no recovery under it could begin.
+  assertCoolingPeriod(rules.coolingPeriodMs);
   // Without a slash, so that subjects of proofs can't be read in two ways.
   if (!rules.approvers.every(({ id }) => /^[A-Za-z0-9_-]{1,64}$/.test(id)))
     throw new KedgeError(

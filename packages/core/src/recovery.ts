@@ -79,7 +79,7 @@ const moves: { readonly [From in RecoveryStatus]: readonly RecoveryStatus[] } = 
 
 export function requestRecovery(options: { readonly coolingPeriodMs: number; readonly sandbox: boolean }): Recovery {
   const { coolingPeriodMs, sandbox } = options;
-  assertPeriod(coolingPeriodMs);
+  assertCoolingPeriod(coolingPeriodMs);
   return {
     status: 'requested',
     coolingPeriodMs: sandbox ? 0 : coolingPeriodMs,
@@ -108,7 +108,7 @@ export function tickRecovery(recovery: Recovery, now: TimeFacts): Recovery {
 
 /** An open recovery may be made to wait longer, never less. Throws `request_invalid`. */
 export function lengthenCooling(recovery: Recovery, coolingPeriodMs: number): Recovery {
-  assertPeriod(coolingPeriodMs);
+  assertCoolingPeriod(coolingPeriodMs);
   if (coolingPeriodMs < recovery.coolingPeriodMs)
     throw new KedgeError(
       'request_invalid',
@@ -175,7 +175,8 @@ function legal(recovery: Recovery, to: RecoveryStatus): RecoveryStatus {
   throw new KedgeError('conflict', `The recovery is ${recovery.status} and can't become ${to}.`);
 }
 
-function assertPeriod(coolingPeriodMs: number): void {
+/** Throws `request_invalid`. */
+export function assertCoolingPeriod(coolingPeriodMs: number): void {
   if (Number.isInteger(coolingPeriodMs) && coolingPeriodMs >= 0 && coolingPeriodMs <= COOLING_PERIOD_MS_MAX) return;
   throw new KedgeError('request_invalid', 'A cooling period is from none to 90 days.');
 }

@@ -19,6 +19,7 @@ import {
   type Vote,
 } from '@kedge/core';
 import { Mutex } from './mutex.ts';
+import { isUsableKey } from './proofs.ts';
 import type { SealedState, StateChange } from './state.ts';
 import { type GivenVote, openForMs, type Question, type VoteChecker } from './votes.ts';
 
@@ -98,7 +99,7 @@ export class ApproverLists {
   }
 
   create(name: ListName, rules: ListRules): Promise<void> {
-    assertListRules(rules);
+    assertRules(rules);
     return this.alone(name, async () => {
       const existing = await this.#find(name);
       if (existing === null) return this.#write(name, { rules, running: 0, change: null, decided: [] });
@@ -143,7 +144,7 @@ export class ApproverLists {
   }
 
   openChange(name: ListName, change: string, rules: ListRules): Promise<Outcome> {
-    assertListRules(rules);
+    assertRules(rules);
     return this.alone(name, async () => {
       const list = await this.get(name);
       const known = list.change?.id === change ? listHash(list.change.rules) : findDecided(list, change)?.rules;
@@ -248,6 +249,13 @@ export class ApproverLists {
   #boundKey({ project, user, key }: { project: string; user: string; key: string }): Promise<Uint8Array> {
     return this.#state.key('approver-list-of', project, user, key);
   }
+}
+
+/** Core's rules, and that each key is one: an approver whose key nobody has could be waited for, for ever. */
+function assertRules(rules: ListRules): void {
+  assertListRules(rules);
+  if (!rules.approvers.every(({ key }) => key === null || isUsableKey(key)))
+    throw new KedgeError('request_invalid', 'The key of an approver is no public key of its algorithm.');
 }
 
 function tally(rules: ListRules, { votes, openedAt }: OpenChange, now: TimeFacts): Outcome {

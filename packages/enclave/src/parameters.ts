@@ -21,6 +21,8 @@ const text =
   (max: number): Check =>
   (value) =>
     typeof value === 'string' && value.length <= max;
+/** Subjects of proofs join ids by slashes: one inside of an id would let them be read in two ways. */
+const id: Check = (value) => text(64)(value) && value !== '' && !String(value).includes('/');
 const bytes =
   (max: number, min = 0): Check =>
   (value) =>
@@ -65,13 +67,13 @@ const nothing: Check = (value) => value === null || value === undefined;
 const BATCH_MAX = 1_000;
 const proof = text(PROOF_CHARS_MAX);
 /** An account in a recovery may be an e-mail address. */
-const user = { project: text(64), user: text(256), proof };
+const user = { project: id, user: text(256), proof };
 const hash = bytes(32, 32);
 const clientSecret = bytes(256);
 const sealedRecovery = bytes(1_024);
 
 /** As integrators name their users. */
-const keyName = { project: text(64), user: text(256), key: text(64) };
+const keyName = { project: id, user: text(256), key: text(64) };
 /** RSA-4096 in SubjectPublicKeyInfo is the longest. */
 const publicKey = bytes(1_024, 32);
 
@@ -91,9 +93,9 @@ const rules = record({
   linksSuffice: boolean,
 });
 const plan = record({
-  project: text(64),
+  project: id,
   recovery: text(64),
-  list: text(64),
+  list: id,
   user: text(256),
   key: text(64),
   network: text(128),
@@ -104,8 +106,8 @@ const plan = record({
   ),
   sandbox: boolean,
 });
-const recovery = { project: text(64), recovery: text(64) };
-const change = { project: text(64), list: text(64), change: text(64) };
+const recovery = { project: id, recovery: text(64) };
+const change = { project: id, list: id, change: text(64) };
 const vote = {
   approver: text(64),
   choice: oneOf('approve', 'reject'),
@@ -144,7 +146,7 @@ const calls = {
   verifyBackupKey: record({ ...keyName, publicKey }),
   encryptionKey: nothing,
   verifyBackup: record({
-    project: text(64),
+    project: id,
     backup: text(64),
     version: integer(1),
     data: bytes(512, 512),
@@ -152,8 +154,8 @@ const calls = {
     publicKey: nullable(publicKey),
     chainCode: nullable(hash),
   }),
-  createApproverList: record({ project: text(64), list: text(64), rules }),
-  bindApproverList: record({ ...keyName, list: text(64) }),
+  createApproverList: record({ project: id, list: id, rules }),
+  bindApproverList: record({ ...keyName, list: id }),
   openListChange: record({ ...change, rules }),
   voteListChange: record({ ...change, ...vote }),
   listChange: record(change),
@@ -179,7 +181,7 @@ const calls = {
   startRotationWhenDue: nothing,
   rotation: nothing,
   rewrapClientSecrets: record({
-    secrets: list(BATCH_MAX, record({ project: text(64), user: text(64), clientSecret })),
+    secrets: list(BATCH_MAX, record({ project: id, user: text(64), clientSecret })),
   }),
   rewrapWallets: record({ limit: integer(0) }),
   finishRotation: nothing,

@@ -3,7 +3,7 @@
  * and signed by a key that may. Nonces are remembered until their proofs expire; a proof from before a restart is
  * refused by its boot id, so nothing about nonces needs to be stored.
  */
-import { createPublicKey, verify } from 'node:crypto';
+import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import {
   type Act,
   bytesToHex,
@@ -19,6 +19,7 @@ import {
   proofMessage,
   toBase64Url,
 } from '@kedge/core';
+import { ed25519 } from '@noble/curves/ed25519.js';
 
 /** What the proof must say. `subject: null` where only possession of the key is proven. */
 export interface Expected {
@@ -86,21 +87,35 @@ export function sameKey(a: ProofKey, b: ProofKey): boolean {
   return a.algorithm === b.algorithm && equalBytes(a.publicKey, b.publicKey);
 }
 
+/** Whether somebody can sign with the key, and not everybody: a point of its curve, in its one spelling. */
+export function isUsableKey(key: ProofKey): boolean {
+  try {
+    importKey(key);
+    // What has a small order verifies signatures that nobody made.
+    return key.algorithm === 'p256' || !ed25519.Point.fromBytes(key.publicKey).isSmallOrder();
+  } catch {
+    return false;
+  }
+}
+
 function verifySignature({ document, key, signature }: Proof): boolean {
   const message = proofMessage(document);
   try {
-    if (key.algorithm === 'ed25519') {
-      const publicKey = createPublicKey({
-        key: { kty: 'OKP', crv: 'Ed25519', x: toBase64Url(key.publicKey) },
-        format: 'jwk',
-      });
-      return verify(null, message, publicKey, signature);
-    }
-    const publicKey = createPublicKey({ key: p256Jwk(key.publicKey), format: 'jwk' });
+    const publicKey = importKey(key);
+    if (key.algorithm === 'ed25519') return verify(null, message, publicKey, signature);
     return verify('sha256', message, { key: publicKey, dsaEncoding: 'ieee-p1363' }, signature);
   } catch {
     return false; // not a point of the curve
   }
+}
+
+/** Throws for bytes that are no key. */
+function importKey({ algorithm, publicKey }: ProofKey): KeyObject {
+  if (algorithm === 'ed25519')
+    return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: toBase64Url(publicKey) }, format: 'jwk' });
+  // The coordinates alone would make one key of what is spelled in two ways.
+  if (publicKey.length !== 65 || publicKey[0] !== 4) throw new RangeError('not uncompressed SEC1');
+  return createPublicKey({ key: p256Jwk(publicKey), format: 'jwk' });
 }
 
 /** `publicKey`: SEC1 uncompressed, 65 bytes. */

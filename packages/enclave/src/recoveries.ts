@@ -7,6 +7,7 @@ import {
   assertMayAct,
   type CborValue,
   DAY_MS,
+  type DrillCertificate,
   decodeCbor,
   encodeCbor,
   equalBytes,
@@ -31,6 +32,7 @@ import {
 } from '@kedge/core';
 import type { ApproverLists } from './approver-lists.ts';
 import type { RecoveryView } from './enclave-recovery.ts';
+import { Mutex } from './mutex.ts';
 import type { SealedState, StateChange } from './state.ts';
 import { type GivenVote, openForMs, type Question, type VoteChecker } from './votes.ts';
 
@@ -44,6 +46,8 @@ export interface StoredRecovery {
   readonly recovery: Recovery;
   /** SHA-256 over every digest that was signed; null before the release. */
   readonly released: Uint8Array | null;
+  /** Of a rehearsal, once it was released: what was found then stays what is certified. */
+  readonly certificate: DrillCertificate | null;
 }
 
 /** A release that nobody fetches is withdrawn: the wallet has gone on, and the approvers' word was about another day. */
@@ -59,6 +63,8 @@ export class Recoveries {
   readonly #lists: ApproverLists;
   readonly #votes: VoteChecker;
   readonly #now: () => TimeFacts;
+  /** By id: a list's own lock doesn't keep two lists from beginning the same recovery. */
+  readonly #beginning = new Mutex();
 
   constructor(state: SealedState, lists: ApproverLists, votes: VoteChecker, now: () => TimeFacts) {
     this.#state = state;
@@ -70,12 +76,12 @@ export class Recoveries {
   /** The same plan again gives the recovery as it is. Throws `not_found`, `conflict`. */
   request(plan: RecoveryPlan): Promise<StoredRecovery> {
     const { project, recovery, list, sandbox } = plan;
-    return this.#lists.alone(plan, async () => {
+    const begin = async () => {
       const existing = await this.#find(plan);
       if (existing !== null) {
         if (!equalBytes(planHash(existing.plan), planHash(plan)))
           throw new KedgeError('conflict', 'That recovery exists already, of another plan.');
-        return existing;
+        return this.#settled(existing);
       }
       const bound = await this.#lists.findBound(plan);
       if (bound === null)
@@ -100,6 +106,7 @@ export class Recoveries {
         votes: [],
         recovery: moveRecovery(requestRecovery({ coolingPeriodMs, sandbox }), 'approving'),
         released: null,
+        certificate: null,
       };
       const changes = [await this.#change(started)];
       // A rehearsal stands in nobody's way: it neither freezes the list nor keeps a recovery waiting.
@@ -107,7 +114,8 @@ export class Recoveries {
         changes.push(await this.#lists.runningChange(plan, 1), await this.#lists.boundChange(plan, { list, recovery }));
       await this.#state.write(changes);
       return started;
-    });
+    };
+    return this.#beginning.run(`${project}/${recovery}`, () => this.#lists.alone(plan, begin));
   }
 
   /** As time has left it. Throws `not_found`. */

@@ -94,7 +94,8 @@ export function recoveryMethods({
     cancelRecovery: async ({ by, ...call }) => answer('cancel_recovery', await recoveries.cancel(call), { by }),
     coldFiles: async (call) => ({ files: await gate.coldFiles(call) }),
     async releaseRecovery(call) {
-      const { stored, signatures, certificate } = await gate.release(call);
+      const { stored, signatures } = await gate.release(call);
+      const { certificate } = stored;
       return {
         signatures,
         ...(await answer('release_recovery', stored, { signatures: signatures.length })),

@@ -68,7 +68,6 @@ export interface ReleaseGate {
   release(call: ReleaseCall): Promise<{
     stored: StoredRecovery;
     signatures: ReleasedSignature[];
-    certificate: DrillCertificate | null;
   }>;
 }
 
@@ -207,6 +206,9 @@ export function createReleaseGate(deps: {
     async coldFiles(name) {
       const { plan, recovery } = await recoveries.get(name);
       assertMayAct('release_recovery', { ...situation, recovery: recovery.status });
+      // Its release needs no share, and its approval nobody had the time to object to.
+      if (plan.sandbox)
+        throw new KedgeError('conflict', 'A rehearsal signs without the officers. Their files stay here.');
       return backupKeys.officerFiles(plan);
     },
 
@@ -228,7 +230,10 @@ export function createReleaseGate(deps: {
           signer = await openSigner(before.plan, call);
           own = byTransaction.flatMap((digests, transaction) => assertOwn(signer!.own(transaction, digests)));
           const released = hashOf(own);
-          if (!again) return { ...before, recovery: moveRecovery(before.recovery, 'released'), released };
+          if (!again) {
+            const certificate = plan.sandbox ? await certify(before, signer, own.length, call) : null;
+            return { ...before, recovery: moveRecovery(before.recovery, 'released'), released, certificate };
+          }
           if (!equalBytes(before.released!, released))
             throw new KedgeError('conflict', 'The release was used for other transactions, and there is one.');
           return before;
@@ -240,8 +245,7 @@ export function createReleaseGate(deps: {
           publicKey: digest.publicKey,
           signature: sign(digest),
         }));
-        const certificate = plan.sandbox ? await certify(stored, signer!, signatures.length, call) : null;
-        return { stored, signatures, certificate };
+        return { stored, signatures };
       } finally {
         (signer as Signer | null)?.wipe();
       }
@@ -303,11 +307,14 @@ function plannedDigests(
   return digests;
 }
 
-/** Every coin is the account's, with its amount proven, everything goes to one address, and the fee eats none of it. */
+/**
+ * Every coin is the account's, with its amount proven, everything goes to one address, and the fee is no more than a
+ * network may ask. In one output: many would make the transaction heavy, and a heavy one may cost more.
+ */
 function assertSweeps(codec: ChainCodec, transaction: Uint8Array, account: string, destination: string): void {
   const { from, outputs, warnings } = codec.decode(transaction, account);
   const to = codec.parseAddress(destination);
-  if (from === null || outputs.length === 0 || outputs.some((output) => output.to !== to)) throw notPlanned();
+  if (from === null || outputs.length !== 1 || outputs[0]!.to !== to) throw notPlanned();
   for (const warning of ['amount_unproven', 'fee_high', 'time_locked', 'fee_unknown'] as const)
     if (warnings.includes(warning))
       throw new KedgeError('request_invalid', `The sweep is not signed, because of ${warning}. Build it again.`);

@@ -21,6 +21,7 @@ import {
   parseDescriptor,
   singleKeyDescriptor,
 } from './descriptor.ts';
+import { FEE_RATE_MAX, feeOf, frameWeight, inputWeight, outputWeight } from './fees.ts';
 import {
   addSignature,
   type CheckedInput,
@@ -54,7 +55,10 @@ export interface BitcoinCodec extends ChainCodec {
 
 /** Parsed accounts that a codec remembers, each with its derived addresses. */
 const ACCOUNTS_MAX = 32;
-/** A fee above a quarter of what is paid is a mistake more often than not; below this many sats nobody minds. */
+/**
+ * A fee above a quarter of what is paid is a mistake more often than not; below this many sats nobody minds. A large
+ * payment would hide a large fee in its quarter, so a rate above {@link FEE_RATE_MAX} is one as well.
+ */
 const FEE_HIGH_SHARE = 4n;
 const FEE_HIGH_MIN_SATS = 10_000n;
 
@@ -166,8 +170,15 @@ function intentOfPsbt(psbt: Psbt, from: Descriptor | null, params: BitcoinNetwor
   if (from !== null && psbt.outputs.some((output, i) => placesOf(output).length > 0 && !outputs[i]!.change))
     warnings.push('change_unproven');
   const payments = outputs.reduce((sum, { change, amount }) => sum + (change ? 0n : amount), 0n);
-  if (fee > FEE_HIGH_MIN_SATS && fee * FEE_HIGH_SHARE > payments) warnings.push('fee_high');
+  const isLargeShare = fee > FEE_HIGH_MIN_SATS && fee * FEE_HIGH_SHARE > payments;
+  if (isLargeShare || fee > feeOf(signedWeight(psbt.tx, checked), FEE_RATE_MAX)) warnings.push('fee_high');
   return intent(params, { from: spendsOwn && from !== null ? from.text : null, outputs, feeMax: fee, warnings });
+}
+
+function signedWeight({ outputs }: BitcoinTransaction, inputs: readonly CheckedInput[]): number {
+  const weighed = inputs.map(({ kind, threshold, keys }) => inputWeight({ script: kind, threshold, keys }));
+  const paid = outputs.map(({ script }) => outputWeight(script));
+  return [...weighed, ...paid].reduce((sum, weight) => sum + weight, frameWeight(inputs.length, outputs.length));
 }
 
 /** Without what the inputs spend, neither fee nor sender follows from the bytes. */

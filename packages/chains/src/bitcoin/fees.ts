@@ -17,8 +17,12 @@ const SCHNORR_SIGNATURE_BYTES = 64;
 /** Version, lock time, and the marker of witnesses, without the counts. */
 const FRAME_WEIGHT = 4 * 8 + 2;
 
-/** Weight units of one signed input of this account. */
-export function inputWeight({ script, threshold, keys }: Descriptor): number {
+/** Weight units of one signed input of this account, or of one with such a script. */
+export function inputWeight({
+  script,
+  threshold,
+  keys,
+}: Pick<Descriptor, 'script' | 'threshold'> & { readonly keys: readonly unknown[] }): number {
   const outpointAndSequence = 4 * (36 + 1 + 4);
   if (script === 'p2tr') return outpointAndSequence + 1 + 1 + SCHNORR_SIGNATURE_BYTES;
   if (script === 'p2wpkh') return outpointAndSequence + 1 + (1 + ECDSA_SIGNATURE_BYTES) + (1 + 33);
