@@ -36,6 +36,7 @@ export interface Settings {
   readonly 'limits.per_principal_per_minute': number;
   readonly 'limits.recoveries_per_address_per_hour': number;
   readonly 'limits.sign_ups_per_address_per_hour': number;
+  readonly 'limits.votes_asked_per_project_per_hour': number;
   readonly 'mail.transport': 'outbox' | 'smtp';
   readonly 'mail.smtp_url': string;
   readonly 'mail.from': string;
@@ -77,6 +78,8 @@ export const settingDescriptions: { readonly [K in keyof Settings]: string } = {
   'limits.per_principal_per_minute': 'Requests a minute with one credential, per gateway process.',
   'limits.recoveries_per_address_per_hour': 'Recoveries an hour from one address, per gateway process.',
   'limits.sign_ups_per_address_per_hour': 'Sign-ups an hour from one address, per gateway process.',
+  'limits.votes_asked_per_project_per_hour':
+    'Recoveries by a backup key, and as many changes of approver lists, asked for an hour in a project, per gateway process.',
   'mail.transport': '`outbox`: one `.eml` file a letter, in `outbox` in the state folder. `smtp`: a mail server.',
   'mail.smtp_url':
     'The mail server, `smtp://user:password@host:587` or `smtps://…`. Beyond this machine it must offer TLS.',
@@ -138,6 +141,7 @@ export function openHome(path: string = homePath(), env: NodeJS.ProcessEnv = pro
     'limits.per_principal_per_minute': 600,
     'limits.recoveries_per_address_per_hour': 100,
     'limits.sign_ups_per_address_per_hour': 100,
+    'limits.votes_asked_per_project_per_hour': 100,
     'mail.transport': 'outbox',
     'mail.smtp_url': '',
     'mail.from': 'kedge@localhost',

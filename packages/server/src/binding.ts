@@ -104,6 +104,7 @@ export function bindEndpoints(
         const principal = await identify(services, request.headers.authorization);
         await limiter.byPrincipal(request, reply, principal, name);
         assertMayCall(principal, endpoint);
+        await limiter.byProject(request, reply, principal, name);
         request.setDecorator<Principal>('principal', principal);
       },
       handler: (request, reply) =>

@@ -16,6 +16,11 @@ const sender = z
   .string()
   .max(254)
   .regex(/^([\w .-]+ <)?[^\s<>@]+@[^\s<>@]+>?$/, 'an address, with a name before it if you like');
+/** What links begin with, so nothing may stand behind its path. A slash at its end would make `//` of theirs. */
+const publicUrl = z
+  .url({ protocol: /^https?$/ })
+  .regex(/^[^?#@]*$/, 'only a host and perhaps a path')
+  .transform((url) => url.replace(/\/+$/, ''));
 
 export const gatewayConfigSchema = z.strictObject({
   /** Tells gateways apart that share a database; the same after a restart. */
@@ -42,7 +47,7 @@ export const gatewayConfigSchema = z.strictObject({
     })
     .prefault({}),
   /** Where callers reach this gateway, if that is not where it listens. */
-  publicUrl: z.url().optional(),
+  publicUrl: publicUrl.optional(),
   evm: z.strictObject({
     rpcUrl: z.url(),
     /** Asked, in this order, when the first one fails. */
@@ -82,6 +87,7 @@ export const gatewayConfigSchema = z.strictObject({
       perPrincipalPerMinute: count.default(defaultLimits.perPrincipalPerMinute),
       recoveriesPerAddressPerHour: count.default(defaultLimits.recoveriesPerAddressPerHour),
       signUpsPerAddressPerHour: count.default(defaultLimits.signUpsPerAddressPerHour),
+      votesAskedPerProjectPerHour: count.default(defaultLimits.votesAskedPerProjectPerHour),
     })
     .prefault({}),
   /** When a request is given up. With its last statement it ends before the enclave retires an old server key. */

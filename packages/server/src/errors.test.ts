@@ -136,6 +136,7 @@ describe('a failure', () => {
           perPrincipalPerMinute: 9,
           recoveriesPerAddressPerHour: 1,
           signUpsPerAddressPerHour: 1,
+          votesAskedPerProjectPerHour: 1,
         },
       },
     });

@@ -1,5 +1,5 @@
 /**
- * Rate limits, per caller's address and per principal, with the RateLimit headers on every answer. `binding.ts` asks
+ * Rate limits, per caller's address, per principal and per project, with the RateLimit headers on every answer. `binding.ts` asks
  * before it does any work. They are counted in this process: with N gateways a caller has N times as much. That is
  * enough, because they only keep the service usable; the limits which guard keys (tries at recovery, openings of a
  * wallet, the breaker) are counted by the enclave, on sealed state.
@@ -14,6 +14,8 @@ export interface Limits {
   readonly recoveriesPerAddressPerHour: number;
   /** Sign-ups with a publishable key: anybody has that. */
   readonly signUpsPerAddressPerHour: number;
+  /** Recoveries, and as many changes of approver lists: each writes letters to people whom the caller names. */
+  readonly votesAskedPerProjectPerHour: number;
 }
 
 export const defaultLimits: Limits = {
@@ -21,6 +23,7 @@ export const defaultLimits: Limits = {
   perPrincipalPerMinute: 600,
   recoveriesPerAddressPerHour: 100,
   signUpsPerAddressPerHour: 100,
+  votesAskedPerProjectPerHour: 100,
 };
 
 export interface RateLimiter {
@@ -31,7 +34,11 @@ export interface RateLimiter {
     principal: Principal,
     endpoint: EndpointName,
   ): Promise<void>;
+  /** After it is known that the caller may: nobody else uses up what a project has. */
+  byProject(request: FastifyRequest, reply: FastifyReply, principal: Principal, endpoint: EndpointName): Promise<void>;
 }
+
+const asksForVotes: ReadonlySet<EndpointName> = new Set(['createKeyRecovery', 'createListChange']);
 
 /** Needs `@fastify/rate-limit` registered. */
 export function createRateLimiter(app: FastifyInstance, limits: Limits): RateLimiter {
@@ -51,6 +58,15 @@ export function createRateLimiter(app: FastifyInstance, limits: Limits): RateLim
     max: limits.perPrincipalPerMinute,
     timeWindow: MINUTE_MS,
     keyGenerator: (request) => principalName(request.getDecorator<Principal>('principal')),
+  });
+
+  const votesAsked = app.createRateLimit({
+    max: limits.votesAskedPerProjectPerHour,
+    timeWindow: HOUR_MS,
+    keyGenerator: (request) => {
+      const principal = request.getDecorator<Principal>('principal');
+      return `${request.routeOptions.url}/${'project' in principal ? principal.project : ''}`;
+    },
   });
 
   const check = async (limit: typeof address, request: FastifyRequest, reply: FastifyReply) => {
@@ -73,6 +89,11 @@ export function createRateLimiter(app: FastifyInstance, limits: Limits): RateLim
       if (principal.kind === 'anonymous') return; // the address is all there is to count by
       request.setDecorator<Principal>('principal', principal);
       await check(principals, request, reply);
+    },
+    async byProject(request, reply, principal, endpoint) {
+      if (!asksForVotes.has(endpoint)) return;
+      request.setDecorator<Principal>('principal', principal);
+      await check(votesAsked, request, reply);
     },
   };
 }

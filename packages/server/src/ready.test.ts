@@ -67,18 +67,32 @@ describe('the operator’s pages', () => {
     assert.match((await gateway.app.inject('/metrics')).body, /kedge_database_bytes \d+/);
   });
 
+  const config = {
+    database: 'pglite:memory',
+    enclave: { socket: '/s' },
+    evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 1 },
+    mail: { transport: 'outbox', folder: '/nowhere', from: 'kedge@example.org' },
+    backups: '/b',
+    gatewayKeyFile: '/k',
+  };
+
   it('refuses a public bind that nothing encrypts', () => {
-    const config = {
-      database: 'pglite:memory',
-      enclave: { socket: '/s' },
-      evm: { rpcUrl: 'http://127.0.0.1:1', chainId: 1 },
-      mail: { transport: 'outbox', folder: '/nowhere', from: 'kedge@example.org' },
-      backups: '/b',
-      gatewayKeyFile: '/k',
-    };
     assert.throws(() => parseConfig({ ...config, listen: { host: '0.0.0.0' } }), /without TLS/);
     assert.equal(parseConfig({ ...config, listen: { host: '0.0.0.0' }, trustedProxy: '10.0.0.1' }).listen.port, 8_420);
     assert.equal(parseConfig(config).listen.host, '127.0.0.1');
     assert.throws(() => parseConfig({ ...config, databse: '' }), /databse/);
+  });
+
+  it('names a host in links, and nothing that would break them: attack of the alert that opens nothing', () => {
+    const urlOf = (publicUrl: string) => parseConfig({ ...config, publicUrl }).publicUrl;
+    assert.equal(urlOf('https://keys.example/'), 'https://keys.example');
+    assert.equal(urlOf('https://keys.example/kedge/'), 'https://keys.example/kedge');
+    for (const wrong of [
+      'javascript:alert(1)',
+      'https://keys.example?a=b',
+      'https://keys.example#a',
+      'https://u:p@keys.example',
+    ])
+      assert.throws(() => urlOf(wrong), /publicUrl/, wrong);
   });
 });

@@ -392,7 +392,7 @@ describe('a list of approvers', () => {
     await vote(declined, 'reject');
     await gateway.scheduler.run('mails');
     const page = await gateway.app.inject(linkTo(gateway.letters, 'dan@example.org', declined.change_id));
-    assert.match(page.body, /Mallory \(mallory@example\.org\), votes by a link/);
+    assert.match(page.body, /mallory@example\.org, votes by a link, called “Mallory”/);
     await press(gateway, linkTo(gateway.letters, 'dan@example.org', declined.change_id), 'reject');
     assert.equal((await gateway.get('getApproverList', { as, params })).name, 'the family');
 

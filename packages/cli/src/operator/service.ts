@@ -187,6 +187,7 @@ function gatewayConfig(
       perPrincipalPerMinute: settings['limits.per_principal_per_minute'],
       recoveriesPerAddressPerHour: settings['limits.recoveries_per_address_per_hour'],
       signUpsPerAddressPerHour: settings['limits.sign_ups_per_address_per_hour'],
+      votesAskedPerProjectPerHour: settings['limits.votes_asked_per_project_per_hour'],
     },
     gatewayKeyFile: home.file('gateway.key'),
     logLevel: settings.log_level,

@@ -108,7 +108,7 @@ async function changeText(services: Services, mail: MailRow): Promise<Text | nul
     lines: [
       'Somebody has asked to change who decides over recoveries, in a list that you are in:',
       '',
-      `  ${asciiOf(list?.name ?? '')}`,
+      `  ${plainName(list?.name ?? '')}`,
       '',
       ...(url === null
         ? [
@@ -149,7 +149,7 @@ function timeText(at: Date): string {
   return `${at.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-/** Names are the integrator's; a letter is plain. */
-function asciiOf(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
+/** Names are the integrator's; a letter is plain, and a mail program finds nothing in them to make a link of. */
+function plainName(text: string): string {
+  return text.replace(/[^A-Za-z0-9 ,_()-]/g, '?');
 }

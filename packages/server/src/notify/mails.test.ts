@@ -32,12 +32,13 @@ describe('mail', () => {
   let url: string;
   const received: (Email & { readonly raw: string; readonly rcpt: string[] })[] = [];
   /** What the server answers to a recipient; null: it takes the letter. */
-  let refusal: { readonly code: number; readonly at: 'rcpt' | 'data' } | null = null;
+  let refusal: { readonly code: number; readonly at: 'mail' | 'rcpt' | 'data' } | null = null;
   before(async () => {
     const failure = (code: number) => Object.assign(new Error('not for you'), { responseCode: code });
     server = new SMTPServer({
       authOptional: true,
       disabledCommands: ['STARTTLS'],
+      onMailFrom: (_, __, done) => done(refusal?.at === 'mail' ? failure(refusal.code) : null),
       onRcptTo: (_, __, done) => done(refusal?.at === 'rcpt' ? failure(refusal.code) : null),
       onData(stream, session, done) {
         const chunks: Buffer[] = [];
@@ -113,6 +114,15 @@ describe('mail', () => {
     await assert.rejects(smtpTransport({ url: 'smtp://127.0.0.1:1', from }).send(letter), /did not take a letter/);
   });
 
+  it('is not given up for good because the server refuses its sender: attack of the silenced alerts', async () => {
+    const smtp = smtpTransport({ url, from });
+    refusal = { code: 550, at: 'mail' };
+    await assert.rejects(smtp.send(letter), /did not take a letter/);
+    refusal = null;
+    assert.equal(await smtp.send(letter), 'accepted');
+    smtp.close();
+  });
+
   it('goes beyond this machine encrypted, or not at all', async () => {
     const smtp = smtpTransport({ url: url.replace('127.0.0.1', '0.0.0.0'), from });
     await assert.rejects(smtp.send(letter));
@@ -183,6 +193,26 @@ describe('mail', () => {
         for (const link of links) assert.match(link, /^http:\/\/127\.0\.0\.1:8420\/(approvals|cancellations)\//);
         for (const secret of [other.vault.descriptor.text, 'customer-17', '60000', '0.0006', 'sk_'])
           assert.equal(`${subject}${text}`.includes(secret), false, `${secret} to ${rcpt}`);
+      }
+    });
+
+    it('makes no link of what an integrator writes: attack of the list with an address for a name', async () => {
+      const { project } = await createRecoveryWorld(gateway);
+      const as = project.secretKey;
+      const body = {
+        name: 'Vote at https://evil.example/approve or mail evil@evil.example',
+        approvers: ['cara@example.org', 'dan@example.org'].map((email) => ({ name: 'www.evil.example', email })),
+        policy: { kind: 'majority' },
+        links_suffice: true,
+      };
+      const { approver_list_id: list_id } = await gateway.get('createApproverList', { as, body });
+      await gateway.get('createListChange', { as, params: { list_id }, body });
+      await gateway.scheduler.run('mails');
+      assert.equal(received.length, 2);
+      for (const { text, rcpt } of received) {
+        const words = text!.split(/\s+/).filter((word) => /[.:/@]./.test(word));
+        const links = words.filter((word) => !word.startsWith('http://127.0.0.1:8420/approvals/'));
+        assert.deepEqual(links, [], rcpt[0]);
       }
     });
 

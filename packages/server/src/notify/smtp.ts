@@ -1,6 +1,6 @@
 /**
  * Letters to a mail server by SMTP, through nodemailer. `run.ts` makes one from the configuration. Beyond this machine
- * the connection is encrypted or there is none. What the server says for good (5xx) is told apart from what passes; no
+ * the connection is encrypted or there is none. What it says of an address for good (5xx) is told apart from what passes; no
  * answer of the server is logged with an address in it.
  */
 import { isIP } from 'node:net';
@@ -56,8 +56,9 @@ export function smtpTransport({ url, from, dkim }: SmtpOptions): MailTransport {
         await mailer.sendMail(messageOf(letter, from));
         return 'accepted';
       } catch (error) {
-        const { responseCode, code } = error as { responseCode?: unknown; code?: unknown };
-        if (code === 'EENVELOPE' && typeof responseCode === 'number' && responseCode >= 500) return 'refused';
+        const { responseCode, code, command } = error as { responseCode?: unknown; code?: unknown; command?: unknown };
+        // Of the recipient only: a server that doesn't like our sender would have every letter given up at the first try.
+        if (command === 'RCPT TO' && typeof responseCode === 'number' && responseCode >= 500) return 'refused';
         // Without its message: servers like to repeat the address.
         throw new Error(
           `The mail server did not take a letter: ${String(code ?? 'unknown')} ${String(responseCode ?? '')}`.trim(),

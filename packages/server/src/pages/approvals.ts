@@ -4,13 +4,13 @@
  * often and by whatever method mail scanners read; one POST acts, once. A link that was used, that is over or that never
  * was reads the same.
  */
-import { errorEntry, fromBase64Url, HOUR_MS, isOpenRecovery, KedgeError, SECOND_MS } from '@kedge/core';
+import { errorEntry, fromBase64Url, isOpenRecovery, KedgeError } from '@kedge/core';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { findApproverList, findListChangeById, type ListContent } from '../approver-list-store.ts';
+import { findApproverList, findListChangeById } from '../approver-list-store.ts';
 import { findBackupKey } from '../backup-key-store.ts';
 import { tokenHash } from '../links.ts';
 import { getListChange, planChangeStep, takeChangeStep } from '../list-changes.ts';
-import { planWords } from '../plain-words.ts';
+import { accountWords, listWords, planWords } from '../plain-words.ts';
 import { toKedgeError } from '../problems.ts';
 import { getRecovery, planStep, takeStep } from '../recovery-progress.ts';
 import {
@@ -176,7 +176,7 @@ function voteOnRecovery(services: Services): Handler {
     return {
       status: 200,
       title: 'Your vote on a recovery',
-      paragraphs: [`Somebody has asked to ${words.what}.`, ...words.sandbox, 'This is all that it would do:'],
+      paragraphs: words.paragraphs,
       boxes: words.boxes,
       closing: [
         `Votes are taken until ${row.votes_until.toISOString().slice(0, 16).replace('T', ' ')} UTC.`,
@@ -227,10 +227,10 @@ function voteOnChange(services: Services): Handler {
     return {
       status: 200,
       title: 'Your vote on a list of approvers',
-      paragraphs: [`Somebody has asked to change who decides over recoveries, in the list “${list?.name ?? ''}”.`],
+      paragraphs: ['Somebody has asked to change who decides over recoveries.'],
       boxes: [
-        ['As it is now:', ...contentWords(list)],
-        ['As it would become:', ...contentWords(change.content)],
+        ['As it is now:', ...(list === null ? [] : listWords(list))],
+        ['As it would become:', ...listWords(change.content)],
       ],
       closing: ['If nobody told you of this, reject it.'],
       buttons: voteButtons,
@@ -279,27 +279,6 @@ async function tokenOf({ key }: Services, link: LinkRow): Promise<Uint8Array> {
   return fromBase64Url(text);
 }
 
-function contentWords(content: ListContent | null): string[] {
-  if (content === null) return [];
-  const { approvers, policy, cooling_period_s } = content;
-  const needed =
-    policy.kind === 'majority'
-      ? 'more than half of them'
-      : policy.kind === 'percentage'
-        ? `${policy.percent} % of them`
-        : `${policy.count} of them`;
-  return [
-    ...approvers.map(({ name, email, public_key, veto, must_approve }) =>
-      [
-        `${name}${email === null ? '' : ` (${email})`}, votes ${public_key === null ? 'by a link' : 'with a key'}`,
-        ...(veto ? ['may veto'] : []),
-        ...(must_approve ? ['must approve'] : []),
-      ].join(', '),
-    ),
-    `Needed: ${needed}. Afterwards it can be cancelled for ${Math.round((cooling_period_s * SECOND_MS) / HOUR_MS)} hours.`,
-  ];
-}
-
 // ── cancellation ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 function cancellation(services: Services): Handler {
@@ -311,7 +290,7 @@ function cancellation(services: Services): Handler {
       return {
         status: 200,
         title: 'Cancel a recovery',
-        paragraphs: [`Somebody has asked to ${words.what}.`, ...words.sandbox, 'This is all that it would do:'],
+        paragraphs: words.paragraphs,
         boxes: words.boxes,
         closing: [
           'If you did not expect this, cancel it. That is final; whoever needs a recovery can ask for another.',
@@ -342,8 +321,12 @@ async function wordsOf(services: Services, row: RecoveryRow) {
   const on = inProject(services.db, row.project);
   const key = await findBackupKey(on, row.key_id);
   return {
-    what: `recover a wallet with the backup key of “${key?.user_identifier ?? ''}”`,
-    sandbox: row.sandbox ? ['It is a rehearsal: nothing that it signs is worth anything.'] : [],
+    paragraphs: [
+      'Somebody has asked to recover a wallet with a backup key.',
+      ...(row.sandbox ? ['It is a rehearsal: nothing that it signs is worth anything.'] : []),
+      ...accountWords(row, key?.user_identifier ?? ''),
+      'This is all that it would do:',
+    ],
     boxes: planWords(row, await listPlannedTransactions(on, row.id)),
   };
 }

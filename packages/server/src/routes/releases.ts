@@ -136,11 +136,14 @@ export function releaseRoutes(services: Services): Routes {
       const row = await getRecovery(services, project, params.recovery_id);
       const { outcome, transaction_ids } = body;
       const completed = await enclave.completeRecovery({ project, recovery: row.id, outcome });
-      const step = planStep(services, await getRecovery(services, project, row.id), {
+      const before = await getRecovery(services, project, row.id);
+      // Asked again it changes nothing: no event would tell of that.
+      const ids = before.status === outcome ? before.transaction_ids : transaction_ids;
+      const step = planStep(services, before, {
         ...completed,
-        write: (on) => noteCompletion(on, row.id, transaction_ids),
+        write: (on) => noteCompletion(on, row.id, ids),
       });
-      const done = async (applied: RecoveryRow) => recoverySummaryView({ ...applied, transaction_ids });
+      const done = async (applied: RecoveryRow) => recoverySummaryView({ ...applied, transaction_ids: ids });
       if (step.happenings.length === 0) return done(await takeStep(services, step));
       return commit({ happenings: step.happenings, next: async (tx) => done(await step.apply(tx)) });
     },

@@ -101,6 +101,7 @@ const noLimits = {
   perPrincipalPerMinute: 1e9,
   recoveriesPerAddressPerHour: 1e9,
   signUpsPerAddressPerHour: 1e9,
+  votesAskedPerProjectPerHour: 1e9,
 };
 
 export async function createTestGateway(given: TestGatewayOptions = {}): Promise<TestGateway> {

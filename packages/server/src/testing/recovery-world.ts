@@ -36,17 +36,19 @@ interface WorldOptions {
   readonly backup?: boolean;
   /** Of a cold key, for enclaves that have officers. */
   readonly cold?: boolean;
+  /** How the integrator calls whose key it is. */
+  readonly user?: string;
 }
 
 export async function createRecoveryWorld(
   gateway: TestGateway,
-  { coolingS = 0, windowS = 604_800, backup = false, cold = false }: WorldOptions = {},
+  { coolingS = 0, windowS = 604_800, backup = false, cold = false, user = 'customer-17' }: WorldOptions = {},
 ): Promise<RecoveryWorld> {
   const project = await createTestProject(gateway);
   const as = project.secretKey;
   const { key_id: key, public_key } = await gateway.get('createBackupKey', {
     as,
-    body: { user_identifier: 'customer-17', key_type: 'secp256k1', key_environment: cold ? 'COLD' : 'HOT' },
+    body: { user_identifier: user, key_type: 'secp256k1', key_environment: cold ? 'COLD' : 'HOT' },
   });
   const vault = createTestVault(gateway.enclave.enclave, hexToBytes(public_key));
   if (backup) await storeBackup(gateway, as, public_key, vault);
