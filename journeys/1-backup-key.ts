@@ -370,7 +370,14 @@ function steps(world: World): readonly Step[] {
         check(openssl === 'Verified OK', 'OpenSSL verifies the certificate');
         tell(`The throw-away wallet was emptied by ${txid.slice(0, 16)}…, in the same way as a real one would be.`);
         tell('kedge drill verify and OpenSSL accept the certificate, with files alone.');
-        return { txid, certificate: (verified.json as { certificate: unknown }).certificate, openssl };
+        return {
+          txid,
+          certificate: (verified.json as { certificate: unknown }).certificate,
+          openssl,
+          signed_message: certificate.signed_message,
+          signature_der: certificate.signature_der,
+          enclave: JSON.parse(readFileSync(jwks, 'utf8')),
+        };
       },
     },
     {

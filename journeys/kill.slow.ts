@@ -2,44 +2,62 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { type Kill, Killer } from './attacks/killer.ts';
+import { BackupKeyLife, backupKeyActs } from './attacks/backup-key-life.ts';
+import { DualSecretLife, dualSecretActs } from './attacks/dual-secret-life.ts';
+import { Killer, type Life, type ServiceIsUp } from './attacks/killer.ts';
 import { World } from './harness/world.ts';
 
-const acts = ['sign-up', 'create wallet', 'recover', 'rotate: start', 'rotate: rewrap', 'rotate: finish'] as const;
-const writes: Readonly<Record<Kill['process'], readonly string[]>> = {
-  enclave: ['mirror opened', 'mirror closed', 'vault state', 'vault wallets', 'vault compact'],
-  gateway: [
-    'primary idempotency',
-    'primary commit',
-    'primary users',
-    'primary wallets',
-    'primary client_keys',
-    'primary sessions',
-    'primary events',
-    'primary compact',
-  ],
-};
+/** What every act may write. */
+const enclaveWrites = ['mirror opened', 'mirror closed', 'vault state'];
+const gatewayWrites = ['primary idempotency', 'primary commit', 'primary events', 'primary compact'];
 /** An act has fewer writes of a kind; beyond are those of jobs, which never end. */
 const COUNT_MAX = 4;
 
-/** With `--minutes`, a sample: the acts in a random order, until a sixth of the minutes is used up. */
+/** With `--minutes`, a sample: the acts in a random order, until a sixth of the minutes is used up by each life. */
 const sampleMs = (Number(process.env.KEDGE_MINUTES ?? 0) * 60_000) / 6;
-const seed = Number(process.env.KILL_SEED ?? randomInt(acts.length));
+const seed = Number(process.env.KILL_SEED ?? randomInt(100));
 
 for (const database of sampleMs > 0 ? (['pglite'] as const) : (['pglite', 'postgres'] as const)) {
-  describe(`killed with -9 at every durable write, on ${database}`, () => {
+  killEverywhere('dual-secret', database, dualSecretActs, DualSecretLife.begin, {
+    enclave: ['vault wallets', 'vault compact'],
+    gateway: ['users', 'wallets', 'client_keys', 'sessions'],
+  });
+  killEverywhere('backup-key', database, backupKeyActs, BackupKeyLife.begin, {
+    enclave: [],
+    gateway: [
+      ...['approver_lists', 'approvers', 'backup_keys', 'recoveries', 'recovery_transactions'],
+      ...['recovery_votes', 'recovery_links', 'mails'],
+    ],
+  });
+}
+
+function killEverywhere<Act extends string>(
+  scheme: string,
+  database: 'pglite' | 'postgres',
+  acts: readonly Act[],
+  begin: (world: World, up: ServiceIsUp) => Promise<Life<Act>>,
+  own: { readonly enclave: readonly string[]; readonly gateway: readonly string[] },
+): void {
+  const writes = {
+    enclave: [...enclaveWrites, ...own.enclave],
+    gateway: [...gatewayWrites, ...own.gateway.map((table) => `primary ${table}`)],
+  };
+  const first = seed % acts.length;
+
+  describe(`${scheme}, killed with -9 at every durable write, on ${database}`, () => {
     let world: World;
-    let killer: Killer;
+    let killer: Killer<Act>;
     let startedMs = 0;
     before(async () => {
-      world = await World.open({ database, hsm: 'software', prepared: true });
-      killer = await Killer.start(world);
+      const timeGoesOn = scheme === 'backup-key';
+      world = await World.open({ database, hsm: 'software', prepared: true, timeGoesOn });
+      killer = await Killer.start(world, begin);
       startedMs = performance.now();
     });
     after(() => world.close());
     const timeIsUp = () => sampleMs > 0 && performance.now() - startedMs > sampleMs;
 
-    for (const during of [...acts.slice(seed), ...acts.slice(0, seed)]) {
+    for (const during of [...acts.slice(first), ...acts.slice(0, first)]) {
       for (const process of ['enclave', 'gateway'] as const) {
         test(`${during}: every write of the ${process}`, async (t) => {
           let kills = 0;

@@ -1,95 +1,62 @@
 /**
  * The attack S2: `kill -9` at one durable write, while somebody's call is under way. The other process is killed too,
- * both are started again, and the same call of the same app goes on. `kill.test.ts` and `kill.slow.ts` choose the points.
- * What holds afterwards is asked through the public API alone.
+ * both are started again, and the same call of the same app goes on. Whose acts these are, and what holds afterwards, is
+ * a life's affair: `dual-secret-life.ts`, `backup-key-life.ts`. `kill.test.ts` and `kill.slow.ts` choose the points.
  */
-import { readFileSync } from 'node:fs';
-import { fromBase64Url } from '@kedge/core';
-import {
-  type Account,
-  type Client,
-  type Connection,
-  connectTo,
-  createClient,
-  importClientKey,
-  recover,
-  signUp,
-  type Wallet,
-} from '@kedge/sdk';
-import { check, checkRefused } from '../harness/journey.ts';
 import type { World } from '../harness/world.ts';
 
-/** Longer than a restart takes on a busy machine. */
-const PATIENCE_MS = 60_000;
-
-export interface Kill {
-  readonly during: keyof Acts;
+export interface Kill<Act extends string> {
+  readonly during: Act;
   readonly process: 'enclave' | 'gateway';
   /** See `driven.ts`. */
   readonly at: string;
 }
 
-/** What somebody does, once; how often the app asks is its own affair. */
-interface Acts {
-  readonly 'sign-up': () => Promise<void>;
-  readonly 'create wallet': () => Promise<void>;
-  readonly recover: () => Promise<void>;
-  readonly 'rotate: start': () => Promise<void>;
-  readonly 'rotate: rewrap': () => Promise<void>;
-  readonly 'rotate: finish': () => Promise<void>;
+/** People and what they do, over and over. */
+export interface Life<Act extends string> {
+  /** What somebody does, once; how often the app asks is its own affair. */
+  readonly acts: Readonly<Record<Act, () => Promise<void>>>;
+  /** What must have happened before the act, and is not attacked. */
+  prepare(act: Act): Promise<void>;
+  /** Throws unless nothing that was answered is lost and nothing is there that was not. Asks the public API alone. */
+  check(): Promise<void>;
 }
 
-interface Person {
-  account: Account;
-  readonly email: string;
-  readonly words: string;
-  readonly vault: string;
-  readonly wallets: Wallet[];
-}
+/** For apps: resolves when the service is there again. */
+export type ServiceIsUp = () => Promise<unknown>;
 
-export class Killer {
+export class Killer<Act extends string> {
   readonly #world: World;
-  readonly #people: Person[] = [];
-  readonly #secretKey: string;
-  #up: Promise<unknown> = Promise.resolve();
-  #kills = 0;
-  #operator!: {
-    name: string;
-    client: Client;
-    connection: Connection;
-    key: Awaited<ReturnType<typeof importClientKey>>;
-  };
+  readonly #life: Life<Act>;
+  readonly #outage: { until: Promise<unknown> };
 
-  private constructor(world: World, secretKey: string) {
+  private constructor(world: World, life: Life<Act>, outage: { until: Promise<unknown> }) {
     this.#world = world;
-    this.#secretKey = secretKey;
+    this.#life = life;
+    this.#outage = outage;
   }
 
-  /** Starts the world, with one person who has a wallet. */
-  static async start(world: World): Promise<Killer> {
+  /** Starts the world, and the life in it. */
+  static async start<Act extends string>(
+    world: World,
+    begin: (world: World, up: ServiceIsUp) => Promise<Life<Act>>,
+  ): Promise<Killer<Act>> {
     await world.start();
-    await world.createProject();
-    const { key } = (await world.kedge('key', 'create', '--kind', 'secret')).json as { key: string };
-    const killer = new Killer(world, key);
-    killer.#operator = await killer.#signInOperator();
-    await killer.#acts['sign-up']();
-    return killer;
+    const outage = { until: Promise.resolve() as Promise<unknown> };
+    return new Killer(world, await begin(world, () => outage.until), outage);
   }
 
   /**
    * Kills, starts again, lets the call end, and looks at everything. Gives how long the start took, or null when the
    * call ended without passing that point.
    */
-  async kill({ during, process, at }: Kill): Promise<number | null> {
-    // An account may be opened 500 times a day, so the same one is not looked at for ever.
-    if (++this.#kills % 10 === 0) await this.#acts['sign-up']();
-    if (during.startsWith('rotate')) await this.#finishRotation();
-    if (during === 'rotate: finish') await this.#acts['rotate: start']();
+  async kill({ during, process, at }: Kill<Act>): Promise<number | null> {
+    await this.#life.prepare(during);
     const victim = this.#world.service!.children[process];
     const armed = victim.count((line) => line.armed === true);
     victim.send({ die_at: at });
     await victim.nth((line) => line.armed === true, armed + 1);
-    const ended = this.#acts[during]().then(
+    const ended = this.#life.acts[during]().then(
       () => null,
       (error: Error) => error,
     );
@@ -106,128 +73,20 @@ export class Killer {
           () => false,
         );
       if (await Promise.race([victim.ended.then(() => false), disarmed])) {
-        await this.#checkAll();
+        await this.#life.check();
         return null;
       }
     }
     const startedMs = performance.now();
-    this.#up = this.#world.kill().then(() => this.#world.start());
-    await this.#up;
+    this.#outage.until = this.#world.kill().then(() => this.#world.start());
+    await this.#outage.until;
     const startMs = performance.now() - startedMs;
     const failure = await ended;
     if (failure)
       throw new Error(`after a kill of the ${process} at ${at}, ${during} ends with: ${failure.message}`, {
         cause: failure,
       });
-    await this.#checkAll();
+    await this.#life.check();
     return startMs;
   }
-
-  /** Nothing that was answered is lost, nothing is there that was not; wallets open to their addresses. */
-  async #checkAll(): Promise<void> {
-    const { sealed } = this.#world.service!;
-    check(sealed === null, `the enclave is not sealed (${sealed})`);
-    const asProject = createClient({ url: this.#world.service!.url, token: this.#secretKey });
-    const users = await asProject.call('listUsers', { query: { limit: 100 } });
-    same(
-      users.data.map(({ email }) => email),
-      this.#people.map(({ email }) => email),
-      'the accounts are those that signed up',
-    );
-    const looked = this.#kills % 10 === 0 ? this.#people : this.#people.slice(-2);
-    for (const { account, vault, wallets } of looked) {
-      const listed = await account.client().call('listWallets', { params: { vault_id: vault }, query: { limit: 100 } });
-      same(
-        listed.data.map(({ address }) => address),
-        wallets.map(({ address }) => address),
-        'the wallets are those that were made',
-      );
-      for (const wallet of wallets.slice(-5)) (await account.openWallet(wallet)).fill(0); // the SDK compares the key with the address
-    }
-  }
-
-  readonly #acts: Acts = {
-    'sign-up': async () => {
-      const email = `person-${this.#people.length}@example.org`;
-      const { account, words } = await signUp(this.#app(), { email });
-      const vault = await account.createVault('savings');
-      this.#people.push({ account, email, words, vault: vault.id, wallets: [await account.createWallet(vault.id)] });
-    },
-    'create wallet': async () => {
-      const person = this.#people.at(-1)!;
-      person.wallets.push(await person.account.createWallet(person.vault));
-    },
-    recover: async () => {
-      const person = this.#people.at(-1)!;
-      const before = person.account;
-      person.account = await recover(this.#app(), { account: person.email, words: person.words });
-      await checkRefused(before.client().call('listVaults', {}), 'unauthenticated');
-    },
-    'rotate: start': async () => {
-      const { client, connection, key, name } = this.#operator;
-      // A second try may find that the first one did start it.
-      await client
-        .call('startRotation', { proof: connection.prove(key, { act: 'rotate', subject: name }) })
-        .catch((error: { code?: string }) => {
-          if (error.code !== 'rotation_running') throw error;
-        });
-    },
-    'rotate: rewrap': async () => {
-      await this.#acts['rotate: start']();
-      await this.#finishRotation();
-    },
-    'rotate: finish': () => this.#finishRotation(),
-  };
-
-  /** Lets time pass, as often as it takes. */
-  async #finishRotation(): Promise<void> {
-    for (let minute = 0; minute < 120; minute++) {
-      const { running, versions } = await this.#operator.client.call('getRotation', {});
-      const old = versions.filter(({ state }) => state !== 'active');
-      if (!running)
-        return check(
-          old.every(({ wallets, client_secrets: secrets }) => wallets + secrets === 0),
-          'nothing is left under an old version',
-        );
-      await this.#up;
-      await this.#world.advance(70_000).catch(() => undefined);
-      await pause(250);
-    }
-    throw new Error('the rotation does not end');
-  }
-
-  /** An app that waits while the service is away, and tries no longer than it must. */
-  #app() {
-    const patient: typeof fetch = async (input, init) => {
-      await this.#up;
-      return fetch(input, init);
-    };
-    return { ...this.#world.app(), fetch: patient, patienceMs: PATIENCE_MS };
-  }
-
-  async #signInOperator() {
-    const { home } = this.#world;
-    const name = 'operator-1';
-    const file = JSON.parse(readFileSync(home.file('operators', `${name}.json`), 'utf8')) as {
-      pkcs8: string;
-      public_key: string;
-    };
-    const key = await importClientKey(fromBase64Url(file.pkcs8), fromBase64Url(file.public_key));
-    const { url, fetch, publishableKey } = this.#app();
-    const anonymous = createClient({ url, token: null, fetch, patienceMs: PATIENCE_MS });
-    const connection = connectTo(anonymous, publishableKey.split('.')[1]!);
-    const { token } = await anonymous.call('createOperatorSession', {
-      proof: connection.prove(key, { act: 'operator_sign_in', subject: name }),
-    });
-    return { name, key, connection, client: anonymous.as(token) };
-  }
-}
-
-function same(found: readonly unknown[], expected: readonly unknown[], claim: string): void {
-  const spelled = (list: readonly unknown[]) => [...list].map(String).sort().join(', ');
-  check(spelled(found) === spelled(expected), `${claim}: ${spelled(found)} instead of ${spelled(expected)}`);
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,8 +1,9 @@
 /**
  * What the harness entries add to the shipped processes: a clock that the journey moves, and points at which the
  * process kills itself as `kill -9` would. The journey says so on stdin, one JSON object a line:
- * `{"advance_ms": 600000, "step_ms": 60000}` is answered by `{"advanced": true}` on stdout; `{"die_at": "primary commit 3 before"}` arms a point
- * and is answered by `{"armed": true}`. Points are the commits of transactions and, by the name of the table (`primary users 1 after`), all that
+ * `{"advance_ms": 600000, "step_ms": 60000}` is answered by `{"advanced": true}` on stdout, `{"jump_wall_ms": -1000}` by
+ * `{"jumped": true}`; `{"die_at": "primary commit 3 before"}` arms a point and is answered by `{"armed": true}`. An
+ * argument says how far ahead of the machine the wall clock starts. Points are the commits of transactions and, by the name of the table (`primary users 1 after`), all that
  * is written, with `before` at the last moment before the commit; `vault compact`; and `mirror opened | closed`.
  */
 import { createInterface } from 'node:readline';
@@ -20,11 +21,21 @@ export interface Driven {
 
 export function listenToJourney(): Driven {
   const clock = drivenClock({ real: true });
+  clock.jumpWall(Number(process.argv[2] ?? 0));
   const points = new CrashPoints();
   createInterface({ input: process.stdin }).on('line', (line) => {
-    const order = JSON.parse(line) as { advance_ms?: number; step_ms?: number; die_at?: string };
+    const order = JSON.parse(line) as {
+      advance_ms?: number;
+      step_ms?: number;
+      jump_wall_ms?: number;
+      die_at?: string;
+    };
     if (order.advance_ms !== undefined)
       void clock.advance(order.advance_ms, order.step_ms).then(() => say({ advanced: true }));
+    if (order.jump_wall_ms !== undefined) {
+      clock.jumpWall(order.jump_wall_ms);
+      say({ jumped: true });
+    }
     if (order.die_at === undefined) return;
     points.arm(order.die_at);
     say({ armed: true });

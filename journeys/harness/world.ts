@@ -22,6 +22,8 @@ export interface WorldOptions {
   readonly hsm: 'software' | 'pkcs11';
   /** Starts on databases that are empty instead of missing: making the embedded ones takes seconds, and is shown elsewhere. */
   readonly prepared?: boolean;
+  /** The time that was advanced has passed for processes that are started later too, as cooling periods need it. */
+  readonly timeGoesOn?: boolean;
 }
 
 /** Below the ports that Linux gives to whoever asks for any: one of those may be taken while the service is down for a moment. */
@@ -47,6 +49,8 @@ export class World {
   /** A database beside the two, from which they can be dropped. */
   #maintenance: string | null = null;
   readonly #others: (() => Promise<unknown>)[] = [];
+  /** How far the wall clock of the processes is ahead of the machine's. */
+  #wallAheadMs = 0;
   service: RunningService | null = null;
 
   private constructor(
@@ -107,8 +111,9 @@ export class World {
   }
 
   async start(): Promise<RunningService> {
+    const entry = (name: 'enclave' | 'gateway') => [...harnessEntry(name), String(this.#wallAheadMs)];
     this.service = await startService(this.home, {
-      entries: { enclave: harnessEntry('enclave'), gateway: harnessEntry('gateway'), devnet: [] },
+      entries: { enclave: entry('enclave'), gateway: entry('gateway'), devnet: [] },
       onStage: () => undefined,
       onLog: (name, line) => this.logs.push(`${name}: ${line}`),
     });
@@ -138,7 +143,8 @@ export class World {
     const { children, stop } = this.service!;
     const env = { KEDGE_ENCLAVE_CONFIG: this.home.file('run', 'enclave.json') };
     const onLog = (line: string) => this.logs.push(`enclave: ${line}`);
-    const enclave = startChild({ name: 'enclave', argv: harnessEntry('enclave'), env, onLog });
+    const argv = [...harnessEntry('enclave'), String(this.#wallAheadMs)];
+    const enclave = startChild({ name: 'enclave', argv, env, onLog });
     const both = () => stop().then(() => enclave.stop());
     this.service = { ...this.service!, children: { ...children, enclave }, stop: both };
     await enclave.line((line) => line.ready === true);
@@ -151,9 +157,27 @@ export class World {
 
   /** Moves the time of both processes: the enclave's tick by tick, which counts them; the gateway's at once. */
   async advance(ms: number): Promise<void> {
+    await this.#pass(ms, {});
+  }
+
+  /** The machine sleeps: time passes, and each process hears of it at once. */
+  async pause(ms: number): Promise<void> {
+    await this.#pass(ms, { step_ms: ms });
+  }
+
+  /** Moves the wall clock alone, as a broken time server would; of a service that is down, what it finds when it starts. */
+  async jumpWall(ms: number): Promise<void> {
+    if (this.options.timeGoesOn) this.#wallAheadMs += ms;
+    if (this.service === null) return;
+    const { enclave, gateway } = this.service.children;
+    for (const child of [enclave, gateway]) await ordered(child, { jump_wall_ms: ms }, 'jumped');
+  }
+
+  async #pass(ms: number, step: { readonly step_ms?: number }): Promise<void> {
+    if (this.options.timeGoesOn) this.#wallAheadMs += ms;
     const { enclave, gateway } = this.service!.children;
-    await advanceChild(enclave, { advance_ms: ms });
-    await advanceChild(gateway, { advance_ms: ms, step_ms: ms });
+    await ordered(enclave, { advance_ms: ms, ...step }, 'advanced');
+    await ordered(gateway, { advance_ms: ms, step_ms: ms }, 'advanced');
   }
 
   /** What an app ships with: where the service is and its publishable key. */
@@ -272,10 +296,10 @@ async function prepareDatabases(home: Home): Promise<void> {
   }
 }
 
-async function advanceChild(child: Child, order: object): Promise<void> {
-  const before = child.count((line) => line.advanced === true);
+async function ordered(child: Child, order: object, done: 'advanced' | 'jumped'): Promise<void> {
+  const before = child.count((line) => line[done] === true);
   child.send(order);
-  await child.nth((line) => line.advanced === true, before + 1);
+  await child.nth((line) => line[done] === true, before + 1);
 }
 
 function parse(text: string): Record<string, unknown> {
