@@ -7,6 +7,7 @@ import { findCodec, type Intent } from '@kedge/chains';
 import {
   approverSubject,
   bytesToHex,
+  COOLING_PERIOD_MS,
   fromBase64Url,
   type Given,
   KedgeError,
@@ -16,7 +17,9 @@ import {
   planHash,
   type RecoveryPlan,
   type ResponseOf,
+  SECOND_MS,
   toBase64Url,
+  WINDOW_MS,
 } from '@kedge/core';
 import type { Client } from './client.ts';
 import type { ClientKey } from './client-key.ts';
@@ -142,9 +145,10 @@ export function readRecovery(shown: ResponseOf<'getRecovery'>, project: string):
 /** Ids of approvers are the service's; everything that decides is the caller's. */
 function isAsWanted(wanted: WantedList, made: ResponseOf<'createApproverList'>): boolean {
   const policy = JSON.stringify(sorted(made.policy)) === JSON.stringify(sorted(wanted.policy));
+  // What was left out is the documented default, and not what the service would like it to be.
   const scalars =
-    (wanted.window_s === undefined || made.window_s === wanted.window_s) &&
-    (wanted.cooling_period_s === undefined || made.cooling_period_s === wanted.cooling_period_s) &&
+    made.window_s === (wanted.window_s ?? WINDOW_MS / SECOND_MS) &&
+    made.cooling_period_s === (wanted.cooling_period_s ?? COOLING_PERIOD_MS / SECOND_MS) &&
     made.links_suffice === (wanted.links_suffice ?? false);
   const approvers =
     made.approvers.length === wanted.approvers.length &&
