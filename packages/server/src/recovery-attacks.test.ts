@@ -1,7 +1,7 @@
 /** Recoveries that are asked for, or reported on, by somebody who means harm: what the gateway has to bound itself. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SECOND_MS } from '@kedge/core';
+import { type ProjectId, SECOND_MS } from '@kedge/core';
 import { defaultLimits } from './limits.ts';
 import { createTestGateway, createTestProject } from './testing/gateway.ts';
 import { base64, createRecoveryWorld } from './testing/recovery-world.ts';
@@ -51,6 +51,23 @@ describe('a recovery', () => {
     await world.approve(recovery);
     const released = await gateway.call('releaseRecovery', { ...world.of(recovery), body: {} });
     assert.equal(released.status, 200, JSON.stringify(released.body));
+  });
+
+  it('names in full whoever cancels it: attack of the name that is too long', async (t) => {
+    const issuer = `https://login.example/realms/${'r'.repeat(90)}`;
+    let project = '';
+    const gateway = await createTestGateway({
+      issuer: () => ({
+        read: async () => ({ issuer, subject: 'mallory', project: project as ProjectId, scopes: ['recoveries:write'] }),
+      }),
+    });
+    t.after(() => gateway.close());
+    const world = await createRecoveryWorld(gateway);
+    project = world.project.id;
+    const recovery = await world.request();
+    await gateway.get('cancelRecovery', { ...world.of(recovery), as: 'eyJhbGciOi' });
+    const told = (await gateway.events()).find(({ type }) => type === 'recovery.cancelled');
+    assert.match(String(told?.data.by), / mallory$/);
   });
 
   it('is asked for so often in an hour and no more, by whichever key: attack of the mail bomb', async (t) => {
