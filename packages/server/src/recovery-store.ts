@@ -225,10 +225,14 @@ export async function storeCertificate(
   return rows.length > 0;
 }
 
-/** The newest recovery material that is known to be this key's, and that the enclave could open. */
+/**
+ * The newest recovery material that is this key's and that the enclave could open; what passed its check comes before what
+ * was not checked, or material that somebody stores on top would stand in the way of what is good.
+ */
 export async function findNewestBackup(on: InProject, key: BackupKeyId): Promise<KeyBackupId | null> {
   const [row] = await on.query<{ id: KeyBackupId }>(
-    `select id from key_backups where project = $1 and key_id = $2 and backup_type = 'data' order by id desc limit 1`,
+    `select id from key_backups where project = $1 and key_id = $2 and backup_type = 'data'
+     order by case outcome when 'passed' then 0 when 'attention' then 2 else 1 end, id desc limit 1`,
     [key],
   );
   return row?.id ?? null;

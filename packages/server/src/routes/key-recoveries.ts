@@ -3,6 +3,7 @@
  * down before the enclave hears of it, so that none can run that nobody here knows of; what it would sign is read from
  * the bytes by the chain's own codec, and named by what its approvers will vote over.
  */
+import { createHash } from 'node:crypto';
 import type { BitcoinCodec, ChainCodec } from '@kedge/chains';
 import {
   assertMayAct,
@@ -59,9 +60,9 @@ type Routes = Pick<
   | 'cancelRecovery'
 >;
 
-/** The request that wrote it down has so long to bring it to the enclave itself. */
 /** Who cancelled, as the enclave takes it. */
 const CANCELLED_BY_CHARS_MAX = 128;
+/** The request that wrote it down has so long to bring it to the enclave itself. */
 const OPENING_MS = 30 * SECOND_MS;
 
 export function keyRecoveryRoutes(services: Services): Routes {
@@ -254,8 +255,8 @@ export function keyRecoveryRoutes(services: Services): Routes {
       const row = await getRecovery(services, project, params.recovery_id);
       // Written down, and not with the enclave yet: it is brought there first, or it would come to life afterwards.
       if (row.status === 'requested') await tickRecovery(services, row);
-      const by = principalName(principal).slice(0, CANCELLED_BY_CHARS_MAX);
-      const cancelled = await enclave.cancelRecovery({ project, recovery: row.id, by });
+      const by = principalName(principal);
+      const cancelled = await enclave.cancelRecovery({ project, recovery: row.id, by: cancelledBy(by) });
       const step = planStep(services, await getRecovery(services, project, row.id), {
         ...cancelled,
         happenings: [],
@@ -267,6 +268,12 @@ export function keyRecoveryRoutes(services: Services): Routes {
       });
     },
   };
+}
+
+/** A name cut off would be that of others as well; the event beside the receipt has it in full. */
+function cancelledBy(name: string): string {
+  if (name.length <= CANCELLED_BY_CHARS_MAX) return name;
+  return `sha256/${createHash('sha256').update(name).digest('hex')}`;
 }
 
 /** The enclave looks as well; here it is told before anything is written down. */
