@@ -4,11 +4,12 @@
  * attacker is a hostile gateway, and now and then one approver who helps it.
  */
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
-import { assemblePsbt } from '@kedge/chains';
+import { assemblePsbt, bitcoinNetworks, createDescriptor, type Descriptor, rootExtendedKey } from '@kedge/chains';
 import { COOLING_PERIOD_MS_MAX, DAY_MS, type ListRules, type ProofKey } from '@kedge/core';
 import { type DrivenClock, drivenClock } from '@kedge/core/testing';
+import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import {
   approver,
@@ -125,6 +126,30 @@ describe('a sweep', () => {
   });
 });
 
+describe('time of everybody', () => {
+  test('transactions with thousands of keys to derive are refused before one is, and unread while nobody has approved', async () => {
+    const owned = await approvals.newKey();
+    const descriptor = walletOfFifteen(owned.publicKey);
+    const output = descriptor.derive({ change: 0, index: 0 });
+    const { script } = output;
+    const coin = (amount: bigint) => ({
+      txid: randomBytes(32).toString('hex'),
+      vout: 0,
+      amount,
+      output,
+      previous: null,
+    });
+    const coins = Array.from({ length: 150 }, () => coin(10_000n));
+    const psbt = assemblePsbt(descriptor, coins, [{ amount: 1_490_000n, script, own: null }]);
+    const plan = approvals.plan(owned, [psbt], { account: descriptor.text });
+    await opened.enclave.requestRecovery({ plan });
+    for (const sent of [[psbt], [new Uint8Array(10)]])
+      await assert.rejects(approvals.release(plan, sent, owned.vault), { code: 'conflict' });
+    await approvals.approve(plan);
+    await assert.rejects(approvals.release(plan, [psbt], owned.vault), /derives 1500 keys/);
+  });
+});
+
 describe('rehearsals', () => {
   const rehearse = async (environment: 'HOT' | 'COLD' = 'HOT') => {
     const real = await approvals.newKey({}, 'secp256k1', environment);
@@ -154,3 +179,17 @@ describe('rehearsals', () => {
     await assert.rejects(opened.enclave.coldFiles(nameOf(plan)), { code: 'conflict' });
   });
 });
+
+/** 8 of 15, the first of which is the backup key. */
+function walletOfFifteen(publicKey: Uint8Array): Descriptor {
+  const others = Array.from({ length: 14 }, () => secp256k1.getPublicKey(secp256k1.utils.randomSecretKey()));
+  const keys = [publicKey, ...others].map((key) => ({
+    kind: 'extended' as const,
+    origin: null,
+    key: rootExtendedKey(key, new Uint8Array(randomBytes(32))),
+    path: [],
+    branches: [0, 1] as const,
+    ranged: true,
+  }));
+  return createDescriptor({ script: 'p2wsh', threshold: 8, keys }, bitcoinNetworks.regtest);
+}

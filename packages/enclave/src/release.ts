@@ -41,6 +41,8 @@ type ReleaseCall = Parameters<Enclave['releaseRecovery']>[0];
 
 /** Digests in one release: more would keep the enclave from everybody else for seconds. */
 const DIGESTS_MAX = 500;
+/** Keys to derive for one release, about a millisecond each, in which nobody else is served: 500 inputs of three keys. */
+const DERIVED_KEYS_MAX = 1_500;
 
 /** What a release needs of a key, for as long as one call lasts. */
 interface Signer {
@@ -219,7 +221,9 @@ export function createReleaseGate(deps: {
           'request_invalid',
           `One release takes ${RELEASE_BYTES_MAX} bytes of transactions together.`,
         );
-      const { plan } = await recoveries.get(call);
+      const { plan, recovery, released } = await recoveries.get(call);
+      // Before anything is read or derived: that costs everybody's time, and here anybody may ask.
+      if (released === null) assertMayAct('release_recovery', { ...situation, recovery: recovery.status });
       const byTransaction = readable(() => plannedDigests(plan, transactions));
       let signer: Signer | null = null;
       let own: OwnDigest[] = [];
@@ -300,11 +304,23 @@ function plannedDigests(
   if (transactions.length === 0 || new Set(ids).size !== ids.length) throw notPlanned();
   if (release.kind === 'transactions') {
     if (ids.length !== release.ids.length || !ids.every((id, at) => id === release.ids[at])) throw notPlanned();
-  } else for (const transaction of transactions) assertSweeps(codec, transaction, account, release.destination);
+  }
+  if (codec.name === 'bitcoin') assertFewKeys(codec as BitcoinCodec, transactions, account);
+  if (release.kind === 'sweep')
+    for (const transaction of transactions) assertSweeps(codec, transaction, account, release.destination);
   const digests = transactions.map((transaction) => codec.digests(transaction, account));
   if (digests.flat().length > DIGESTS_MAX)
     throw new KedgeError('request_invalid', `One release signs ${DIGESTS_MAX} inputs at most.`);
   return digests;
+}
+
+function assertFewKeys(codec: BitcoinCodec, transactions: readonly Uint8Array[], account: string): void {
+  const inputs = transactions.reduce((sum, transaction) => sum + codec.resources(transaction).length, 0);
+  if (inputs * codec.descriptor(account).keys.length > DERIVED_KEYS_MAX)
+    throw new KedgeError(
+      'request_invalid',
+      `One release derives ${DERIVED_KEYS_MAX} keys, those of every input together. Plan fewer inputs at once.`,
+    );
 }
 
 /**
@@ -312,9 +328,11 @@ function plannedDigests(
  * network may ask. In one output: many would make the transaction heavy, and a heavy one may cost more.
  */
 function assertSweeps(codec: ChainCodec, transaction: Uint8Array, account: string, destination: string): void {
-  const { from, outputs, warnings } = codec.decode(transaction, account);
   const to = codec.parseAddress(destination);
-  if (from === null || outputs.length !== 1 || outputs[0]!.to !== to) throw notPlanned();
+  const { outputs } = codec.decode(transaction); // without the account nothing is derived
+  if (outputs.length !== 1 || outputs[0]!.to !== to) throw notPlanned();
+  const { from, warnings } = codec.decode(transaction, account);
+  if (from === null) throw notPlanned();
   for (const warning of ['amount_unproven', 'fee_high', 'time_locked', 'fee_unknown'] as const)
     if (warnings.includes(warning))
       throw new KedgeError('request_invalid', `The sweep is not signed, because of ${warning}. Build it again.`);

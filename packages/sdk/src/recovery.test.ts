@@ -45,3 +45,13 @@ test('a gateway leaves out the cooling period, or shortens the window, where the
   }
   assert.deepEqual((await callsFor(asWanted)).calls, ['createApproverList', 'bindApproverList']);
 });
+
+test('a gateway shows another recovery than the approver asked for', async () => {
+  const call = async () => ({ recovery_id: 'another' });
+  const service = recoveries({
+    connection: {} as Connection,
+    client: { call } as unknown as Client,
+    project: 'project-1',
+  });
+  await assert.rejects(service.read('recovery-1'), /another recovery than the one that was asked for/);
+});

@@ -95,7 +95,10 @@ export function recoveries({ connection, client, project }: RecoveryOptions): Re
     },
 
     async read(recoveryId) {
-      return readRecovery(await client.call('getRecovery', { params: { recovery_id: recoveryId } }), project);
+      const shown = await client.call('getRecovery', { params: { recovery_id: recoveryId } });
+      if (shown.recovery_id !== recoveryId)
+        throw new KedgeError('request_invalid', 'The service shows another recovery than the one that was asked for.');
+      return readRecovery(shown, project);
     },
 
     vote(plan, { id, key }, choice) {
