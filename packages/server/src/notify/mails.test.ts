@@ -1,8 +1,9 @@
 /** Letters on their way out: to a real mail server by SMTP, to a folder, once each, whatever dies meanwhile. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, it } from 'node:test';
@@ -120,6 +121,26 @@ describe('mail', () => {
     await assert.rejects(smtp.send(letter), /did not take a letter/);
     refusal = null;
     assert.equal(await smtp.send(letter), 'accepted');
+    smtp.close();
+  });
+
+  it('waits for no server that never comes to its point: attack of the endless greeting', async (t) => {
+    const endless = createServer((socket) => {
+      socket.on('error', () => undefined).write('220 here\r\n');
+      const talk = setInterval(() => socket.write('250-and another thing\r\n'), 20);
+      socket.on('close', () => clearInterval(talk));
+      t.after(() => socket.destroy());
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    t.after(() => endless.close());
+    const { port } = endless.address() as AddressInfo;
+    const smtp = smtpTransport({ url: `smtp://127.0.0.1:${port}`, from, letterMsMax: 300 });
+    const patience = AbortSignal.timeout(5_000);
+    const outcome = await Promise.race([
+      smtp.send(letter).catch((error: Error) => error.message),
+      once(patience, 'abort').then(() => 'still waiting'),
+    ]);
+    assert.equal(outcome, 'The mail server did not take a letter: LATE');
     smtp.close();
   });
 
