@@ -7,7 +7,14 @@ import { DAY_MS, KedgeError, MINUTE_MS, newId, SECOND_MS } from '@kedge/core';
 import { listDueChanges, postponeListChange } from '../approver-list-store.ts';
 import { tickListChange } from '../list-changes.ts';
 import { tickRecovery, writeMail } from '../recovery-progress.ts';
-import { advanceDrill, type DrillRow, listDueDrills, listDueRecoveries, postponeRecovery } from '../recovery-store.ts';
+import {
+  advanceDrill,
+  type DrillRow,
+  listDueDrills,
+  listDueRecoveries,
+  postponeRecovery,
+  wakeOversleepers,
+} from '../recovery-store.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
 import { acrossProjects, inProject } from '../store.ts';
@@ -23,6 +30,14 @@ export function recoveryJobs(services: Services): readonly Job[] {
   const postponed = (error: unknown) => {
     const afterS = error instanceof KedgeError ? error.retryAfterS : undefined;
     return new Date(clock.wallMs() + Math.min(POSTPONED_MS, (afterS ?? Number.POSITIVE_INFINITY) * SECOND_MS));
+  };
+
+  /** True when the wall clock went back since it was asked before, and at the first time, when nobody knows. */
+  let aheadMs = Number.POSITIVE_INFINITY;
+  const clockWentBack = () => {
+    const before = aheadMs;
+    aheadMs = clock.wallMs() - clock.monotonicMs();
+    return aheadMs < before - SECOND_MS;
   };
 
   /** All that were due at the start of the run; what one leaves due again is the next run's. */
@@ -47,8 +62,9 @@ export function recoveryJobs(services: Services): readonly Job[] {
     {
       name: 'recoveries',
       everyMs: 5 * SECOND_MS,
-      run: (stopping) =>
-        eachDue(
+      async run(stopping) {
+        if (clockWentBack()) await wakeOversleepers(on, new Date(clock.wallMs()));
+        await eachDue(
           stopping,
           (now, limit) => listDueRecoveries(on, now, limit),
           (row) => tickRecovery(services, row),
@@ -56,7 +72,8 @@ export function recoveryJobs(services: Services): readonly Job[] {
             log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
             await postponeRecovery(inProject(db, row.project), row.id, postponed(error));
           },
-        ),
+        );
+      },
     },
     {
       name: 'list-changes',
