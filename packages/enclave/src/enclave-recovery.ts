@@ -104,7 +104,7 @@ export interface EnclaveRecoveries {
   tickRecovery(call: RecoveryCall): Promise<{ view: RecoveryView; receipt: Signed }>;
   /** Idempotent. Throws `conflict` once it was released or is over otherwise. */
   cancelRecovery(call: RecoveryCall & { readonly by: string }): Promise<{ view: RecoveryView; receipt: Signed }>;
-  /** The age files of a cold key, each for one officer; only while the recovery is `releasable`. */
+  /** The age files of a cold key, each for one officer; only while the recovery is `releasable`, or `released` and not at its end. */
   coldFiles(call: RecoveryCall): Promise<{ readonly files: readonly Uint8Array[] }>;
   /**
    * The only way to a signature by a backup key. Durable before the first signature; the same call again gives the same

@@ -120,6 +120,11 @@ describe('a release', () => {
       await assert.rejects(approvals.release(plan, [psbt], vault, { thaws: wrong }), { code: 'request_invalid' });
     const { signatures } = await approvals.release(plan, [psbt], vault, call);
     vault.codec.final(vault.codec.attach(vault.signAs(0, psbt), signatures));
+    await opened.restart(); // and with it the shares, if the answer was lost
+    await assert.rejects(approvals.release(plan, [psbt], vault, call), { code: 'request_invalid' });
+    const again = await opened.enclave.coldFiles(name);
+    const fresh = await Promise.all([1, 2].map((at) => thaw(plan.recovery, again.files[at]!, officers[at]!)));
+    assert.deepEqual((await approvals.release(plan, [psbt], vault, { thaws: fresh })).signatures, signatures);
   });
 });
 

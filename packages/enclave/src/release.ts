@@ -111,16 +111,17 @@ export function createReleaseGate(deps: {
   };
 
   /** The shares that officers sealed to this enclave for this recovery. */
-  const openThaws = (plan: RecoveryPlan, thaws: readonly Uint8Array[]) =>
-    Promise.all(
-      thaws.map((thaw) =>
-        sealingKey.open(
-          thaw,
-          utf8ToBytes('kedge/thaw/v1'),
-          encodeCbor({ project: plan.project, recovery: plan.recovery }),
-        ),
-      ),
-    );
+  const openThaws = async ({ project, recovery }: RecoveryPlan, thaws: readonly Uint8Array[]) => {
+    const aad = encodeCbor({ project, recovery });
+    const shares: Uint8Array[] = [];
+    try {
+      for (const thaw of thaws) shares.push(await sealingKey.open(thaw, utf8ToBytes('kedge/thaw/v1'), aad));
+    } catch (error) {
+      for (const share of shares) share.fill(0);
+      throw error;
+    }
+    return shares;
+  };
 
   const openPrivate = async (
     plan: RecoveryPlan,
@@ -207,7 +208,8 @@ export function createReleaseGate(deps: {
 
     async coldFiles(name) {
       const { plan, recovery } = await recoveries.get(name);
-      assertMayAct('release_recovery', { ...situation, recovery: recovery.status });
+      // Again when it was released: the answer may have been lost with the enclave, and the shares with it. It signs nothing else.
+      if (recovery.status !== 'released') assertMayAct('release_recovery', { ...situation, recovery: recovery.status });
       // Its release needs no share, and its approval nobody had the time to object to.
       if (plan.sandbox)
         throw new KedgeError('conflict', 'A rehearsal signs without the officers. Their files stay here.');
