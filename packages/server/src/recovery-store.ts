@@ -151,6 +151,18 @@ export function listDueRecoveries(on: AcrossProjects, now: Date, limit: number):
   ]);
 }
 
+/**
+ * Those that time is at work on are looked at once a day at least. One planned for later was planned by a wall clock that
+ * was ahead, and would sleep until it is there again.
+ */
+export async function wakeOversleepers(on: AcrossProjects, now: Date): Promise<void> {
+  await on.query(
+    `update recoveries set next_due_at = $1
+     where status in ('cooling', 'releasable') and next_due_at > $1::timestamptz + interval '1 day 1 minute'`,
+    [now],
+  );
+}
+
 export function listPlannedTransactions(on: InProject, recovery: RecoveryId): Promise<PlannedTransactionRow[]> {
   return on.query(
     'select plan_id, bytes from recovery_transactions where project = $1 and recovery = $2 order by position',

@@ -78,6 +78,25 @@ describe('the jobs of recoveries', () => {
     }
   });
 
+  it('do not sleep for years because the wall clock was years ahead for a moment', async () => {
+    const world = await createRecoveryWorld(gateway, { coolingS: (2 * DAY_MS) / 1_000 });
+    const recovery = await world.request();
+    await world.approve(recovery);
+    const dueInMs = async () => {
+      const [row] = await gateway.db.query<{ next_due_at: Date }>('select next_due_at from recoveries where id = $1', [
+        recovery.recovery_id,
+      ]);
+      return row!.next_due_at.getTime() - gateway.clock.wallMs();
+    };
+    const years = 5 * 365 * DAY_MS;
+    for (const jump of [years, -years]) {
+      gateway.clock.jumpWall(jump);
+      await gateway.scheduler.run('recoveries');
+    }
+    assert.equal((await dueInMs()) <= DAY_MS, true, `looked at again in ${await dueInMs()} ms`);
+    assert.equal((await world.get(recovery)).status, 'cooling');
+  });
+
   it('look at what is due and not at what is open', async () => {
     const world = await createRecoveryWorld(gateway);
     const { recovery_id } = await world.request();

@@ -14,6 +14,7 @@ import {
   listDueRecoveries,
   postponeRecovery,
   type RecoveryRow,
+  wakeOversleepers,
 } from '../recovery-store.ts';
 import type { Job } from '../scheduler.ts';
 import type { Services } from '../services.ts';
@@ -32,6 +33,14 @@ export function recoveryJobs(services: Services): readonly Job[] {
     return new Date(clock.wallMs() + Math.min(POSTPONED_MS, (afterS ?? Number.POSITIVE_INFINITY) * SECOND_MS));
   };
 
+  /** True when the wall clock went back since it was asked before, and at the first time, when nobody knows. */
+  let aheadMs = Number.POSITIVE_INFINITY;
+  const clockWentBack = () => {
+    const before = aheadMs;
+    aheadMs = clock.wallMs() - clock.monotonicMs();
+    return aheadMs < before - SECOND_MS;
+  };
+
   /** All that were due at the start of the run; what one leaves due again is the next run's. */
   const since = <Row>(list: (on: AcrossProjects, now: Date, limit: number) => Promise<Row[]>) => {
     const now = new Date(clock.wallMs());
@@ -42,8 +51,9 @@ export function recoveryJobs(services: Services): readonly Job[] {
     {
       name: 'recoveries',
       everyMs: 5 * SECOND_MS,
-      run: (stopping) =>
-        eachDue<RecoveryRow>({
+      async run(stopping) {
+        if (clockWentBack()) await wakeOversleepers(acrossProjects(db), new Date(clock.wallMs()));
+        await eachDue<RecoveryRow>({
           stopping,
           list: since(listDueRecoveries),
           work: (row) => tickRecovery(services, row),
@@ -51,7 +61,8 @@ export function recoveryJobs(services: Services): readonly Job[] {
             log.warn({ recovery: row.id, err: error }, 'a recovery could not be taken further');
             await postponeRecovery(inProject(db, row.project), row.id, postponed(error));
           },
-        }),
+        });
+      },
     },
     {
       name: 'list-changes',
