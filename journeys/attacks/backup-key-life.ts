@@ -35,7 +35,7 @@ export const backupKeyActs = [
 type Act = (typeof backupKeyActs)[number];
 
 const LEA = 'lea@example.org';
-const FAMILY = 'family@example.org';
+export const FAMILY = 'family@example.org';
 /** Longer than a restart takes on a busy machine. */
 const PATIENCE_MS = 60_000;
 /** A letter or a step that a crash cut off is tried again after at most a few of these. */
