@@ -52,7 +52,7 @@ export function recoveryJobs(services: Services): readonly Job[] {
       name: 'recoveries',
       everyMs: 5 * SECOND_MS,
       async run(stopping) {
-        if (clockWentBack()) await wakeOversleepers(acrossProjects(db), new Date(clock.wallMs()));
+        if (clockWentBack()) await wakeOversleepers(on, new Date(clock.wallMs()));
         await eachDue<RecoveryRow>({
           stopping,
           list: since(listDueRecoveries),
