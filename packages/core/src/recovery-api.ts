@@ -217,7 +217,7 @@ export const recoveryEndpoints = {
     path: '/v1/keys/{key_id}/approver_list',
     summary: 'Say which list decides over a key: once, for good.',
     principals: ['secret_key'],
-    scope: 'approvers:write',
+    // No scope: what is settled for good is not for a limited key or token.
     params: id('key_id'),
     body: z.strictObject({ approver_list_id: uuid }),
     response: z.object({ key_id: uuid, approver_list_id: uuid, receipt: signedSchema }),

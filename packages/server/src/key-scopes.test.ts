@@ -61,6 +61,13 @@ describe('a secret key with scopes', () => {
     assert.equal((await tokenBy(fewer)).status, 403, 'a token makes no other token');
   });
 
+  test('attack: with every scope there is, to choose the judges of a key that has none', async () => {
+    const key = await keyWith(...scopes);
+    for (const as of [key, (await tokenBy(customer.project.secretKey, [...scopes])).body.access_token])
+      assert.equal((await ask('bindApproverList', as)).status, 403);
+    assert.equal((await ask('bindApproverList', customer.project.secretKey)).status, 200);
+  });
+
   test('attack: a token from before its key was limited may no more than the key', async () => {
     const { key, id } = (await create({})).body;
     const token = (await tokenBy(key)).body.access_token;
