@@ -117,8 +117,8 @@ export class BackupKeyLife implements Life<Act> {
     remind: async () => {
       const now = this.#case;
       for (let hour = 0; hour < 24; hour += 6) await this.passes(6 * 60 * MINUTE_MS);
-      // The first reminder of two days is the last warning's day too.
-      await this.lettersArrive(now, FAMILY, 3);
+      // The first reminder of two days is the last warning's day too. A process that was killed had not passed all of that time.
+      await this.lettersArrive(now, FAMILY, 3, 30 * MINUTE_MS);
     },
     release: () => this.release(this.#case),
     complete: async () => {
@@ -219,9 +219,10 @@ export class BackupKeyLife implements Life<Act> {
     await this.#goesOn(async () => (await this.look(now)).status === status, `the recovery is ${status}`);
   }
 
-  async lettersArrive(now: Case, to: string, count: number): Promise<void> {
+  /** `stepMs`: how much time passes between two looks, for at most {@link STEPS_MAX} of them. */
+  async lettersArrive(now: Case, to: string, count: number, stepMs = STEP_MS): Promise<void> {
     now.letters.set(to, count);
-    await this.#goesOn(async () => this.lettersTo(now, to).length >= count, `${to} has ${count} letters`);
+    await this.#goesOn(async () => this.lettersTo(now, to).length >= count, `${to} has ${count} letters`, stepMs);
   }
 
   look(now: Case) {
@@ -279,10 +280,10 @@ export class BackupKeyLife implements Life<Act> {
     await this.#world.advance(ms).catch(() => undefined);
   }
 
-  async #goesOn(isThere: () => Promise<boolean>, claim: string): Promise<void> {
+  async #goesOn(isThere: () => Promise<boolean>, claim: string, stepMs = STEP_MS): Promise<void> {
     for (let step = 0; step < STEPS_MAX; step++) {
       if (await isThere()) return;
-      await this.passes(STEP_MS);
+      await this.passes(stepMs);
       await pause(20);
     }
     check(false, claim);
