@@ -19,7 +19,7 @@ import {
   uuid,
 } from './api-schema.ts';
 import { APPROVERS_MAX, WINDOW_MS, WINDOW_MS_MAX, WINDOW_MS_MIN } from './approvers.ts';
-import { COOLING_PERIOD_MS, COOLING_PERIOD_MS_MAX } from './recovery.ts';
+import { COOLING_PERIOD_MS, COOLING_PERIOD_MS_MAX, recoveryStatuses } from './recovery.ts';
 import { RELEASE_TRANSACTION_BYTES_MAX, RELEASE_TRANSACTIONS_MAX } from './recovery-plan.ts';
 
 /** People who are alerted of one recovery, or reminded of one rehearsal. */
@@ -137,19 +137,7 @@ const recoveryFields = {
   network: z.string(),
   account: z.string(),
   sandbox: z.boolean(),
-  status: z.enum([
-    'requested',
-    'approving',
-    'cooling',
-    'releasable',
-    'released',
-    'sweeping',
-    'completed',
-    'cancelled',
-    'declined',
-    'expired',
-    'failed',
-  ]),
+  status: z.enum(recoveryStatuses),
   plan_hash: hex(32).meta({ description: 'What votes are over.' }),
   sweep_to: z.string().nullable(),
   votes: outcomeSchema.nullable(),

@@ -14,6 +14,7 @@ import {
   noteReminder,
   type Recovery,
   type RecoveryStatus,
+  recoveryStatuses,
   remindersDue,
   requestRecovery,
   startCooling,
@@ -34,20 +35,6 @@ const cooling = (): Recovery =>
 const reminded = (recovery: Recovery): Recovery =>
   (['day_1', 'day_2', 'day_3', 'day_4'] as const).reduce(noteReminder, recovery);
 
-const statuses: readonly RecoveryStatus[] = [
-  'requested',
-  'approving',
-  'cooling',
-  'releasable',
-  'released',
-  'sweeping',
-  'completed',
-  'cancelled',
-  'declined',
-  'expired',
-  'failed',
-];
-
 describe('moves', () => {
   test('a recovery goes from request to completion, and its end is its end', () => {
     let recovery = moveRecovery(requestRecovery({ coolingPeriodMs: COOLING_PERIOD_MS, sandbox: false }), 'approving');
@@ -55,13 +42,13 @@ describe('moves', () => {
     recovery = tickRecovery(recovery, at(7));
     assert.equal(recovery.status, 'releasable');
     recovery = moveRecovery(moveRecovery(moveRecovery(recovery, 'released'), 'sweeping'), 'completed');
-    for (const to of statuses)
+    for (const to of recoveryStatuses)
       if (to !== 'cooling' && to !== 'releasable') assert.throws(() => moveRecovery(recovery, to), isCode('conflict'));
   });
 
   test('nothing leads to a release but cooling, and a cancelled recovery never releases', () => {
     const of = (status: RecoveryStatus): Recovery => ({ ...cooling(), status });
-    for (const from of statuses) {
+    for (const from of recoveryStatuses) {
       const releases = () => moveRecovery(of(from), 'released');
       if (from === 'releasable') releases();
       else assert.throws(releases, isCode('conflict'), from);
@@ -70,7 +57,7 @@ describe('moves', () => {
   });
 
   test('whatever can still become a release can be cancelled, and nothing else', () => {
-    for (const status of statuses) {
+    for (const status of recoveryStatuses) {
       const cancels = () => moveRecovery({ ...cooling(), status }, 'cancelled');
       if (isOpenRecovery(status)) assert.equal(cancels().status, 'cancelled');
       else assert.throws(cancels, isCode('conflict'));
@@ -184,7 +171,7 @@ test('K1: over 5,000 random clock schedules no release comes before all its cloc
 
 describe('K4: what may go on at the same time', () => {
   const situations: Situation[] = [];
-  for (const recovery of [null, ...statuses])
+  for (const recovery of [null, ...recoveryStatuses])
     for (const listChangeOpen of [false, true])
       for (const lockdown of [false, true])
         for (const rotating of [false, true]) situations.push({ recovery, listChangeOpen, lockdown, rotating });

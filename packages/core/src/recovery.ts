@@ -6,24 +6,26 @@
  */
 import { KedgeError } from './errors.ts';
 
-export type RecoveryStatus =
+export const recoveryStatuses = [
   /** Asked for; nobody was asked to vote yet. */
-  | 'requested'
+  'requested',
   /** Approvers vote. */
-  | 'approving'
+  'approving',
   /** Approved; everybody who was alerted may cancel. */
-  | 'cooling'
+  'cooling',
   /** Cooling is over. */
-  | 'releasable'
+  'releasable',
   /** The enclave has signed. */
-  | 'released'
+  'released',
   /** Funds are on their way to the new vault; not every scheme has this. */
-  | 'sweeping'
-  | 'completed'
-  | 'cancelled'
-  | 'declined'
-  | 'expired'
-  | 'failed';
+  'sweeping',
+  'completed',
+  'cancelled',
+  'declined',
+  'expired',
+  'failed',
+] as const;
+export type RecoveryStatus = (typeof recoveryStatuses)[number];
 
 /** What the enclave knows of time, each in milliseconds. A release needs all three. */
 export interface TimeFacts {
