@@ -168,6 +168,21 @@ const counted = (choice: 'approve' | 'reject'): LinkPage => ({
   ],
 });
 
+/** A page with the two buttons. Pressed without a choice, it is shown again. */
+function ballot(show: Handler['show'], vote: (link: LinkRow, choice: 'approve' | 'reject') => Promise<void>): Handler {
+  return {
+    show,
+    async act(link, choice) {
+      if (!isChoice(choice)) {
+        const page = await show(link);
+        return page && { ...page, status: 400 };
+      }
+      await vote(link, choice);
+      return counted(choice);
+    },
+  };
+}
+
 function voteOnRecovery(services: Services): Handler {
   const show = async ({ project, subject }: LinkRow): Promise<LinkPage | null> => {
     const row = await getRecovery(services, project, subject);
@@ -185,32 +200,24 @@ function voteOnRecovery(services: Services): Handler {
       buttons: voteButtons,
     };
   };
-  return {
-    show,
-    async act(link, choice) {
-      if (!isChoice(choice)) {
-        const page = await show(link);
-        return page && { ...page, status: 400 };
-      }
-      const { project, subject: recovery, recipient: approver } = link;
-      const { id } = await getRecovery(services, project, recovery);
-      const token = await tokenOf(services, link);
-      const voted = await services.enclave.voteRecovery({ project, recovery, approver, choice, proof: null, token });
-      const at = new Date(services.clock.wallMs());
-      await takeStep(
-        services,
-        planStep(services, await getRecovery(services, project, recovery), {
-          ...voted,
-          happenings: [{ type: 'recovery.voted', project, data: { recovery, approver, choice } }],
-          async write(on) {
-            await insertVote(on, id, { approver, choice, at });
-            await useLink(on, link, at);
-          },
-        }),
-      );
-      return counted(choice);
-    },
-  };
+  return ballot(show, async (link, choice) => {
+    const { project, subject: recovery, recipient: approver } = link;
+    const { id } = await getRecovery(services, project, recovery);
+    const token = await tokenOf(services, link);
+    const voted = await services.enclave.voteRecovery({ project, recovery, approver, choice, proof: null, token });
+    const at = new Date(services.clock.wallMs());
+    await takeStep(
+      services,
+      planStep(services, await getRecovery(services, project, recovery), {
+        ...voted,
+        happenings: [{ type: 'recovery.voted', project, data: { recovery, approver, choice } }],
+        async write(on) {
+          await insertVote(on, id, { approver, choice, at });
+          await useLink(on, link, at);
+        },
+      }),
+    );
+  });
 }
 
 function voteOnChange(services: Services): Handler {
@@ -236,40 +243,32 @@ function voteOnChange(services: Services): Handler {
       buttons: voteButtons,
     };
   };
-  return {
-    show,
-    async act(link, choice) {
-      if (!isChoice(choice)) {
-        const page = await show(link);
-        return page && { ...page, status: 400 };
-      }
-      const { project, subject: change, recipient: approver } = link;
-      const { list } = await rowOf(link);
-      const token = await tokenOf(services, link);
-      const voted = await services.enclave.voteListChange({
-        project,
-        list,
-        change,
-        approver,
-        choice,
-        proof: null,
-        token,
-      });
-      const at = new Date(services.clock.wallMs());
-      await takeChangeStep(
-        services,
-        planChangeStep(services, await getListChange(services, project, list, change), {
-          ...voted,
-          happenings: [{ type: 'approver_list.change_voted', project, data: { change, approver, choice } }],
-          async write(on) {
-            await insertVote(on, change, { approver, choice, at });
-            await useLink(on, link, at);
-          },
-        }),
-      );
-      return counted(choice);
-    },
-  };
+  return ballot(show, async (link, choice) => {
+    const { project, subject: change, recipient: approver } = link;
+    const { list } = await rowOf(link);
+    const token = await tokenOf(services, link);
+    const voted = await services.enclave.voteListChange({
+      project,
+      list,
+      change,
+      approver,
+      choice,
+      proof: null,
+      token,
+    });
+    const at = new Date(services.clock.wallMs());
+    await takeChangeStep(
+      services,
+      planChangeStep(services, await getListChange(services, project, list, change), {
+        ...voted,
+        happenings: [{ type: 'approver_list.change_voted', project, data: { change, approver, choice } }],
+        async write(on) {
+          await insertVote(on, change, { approver, choice, at });
+          await useLink(on, link, at);
+        },
+      }),
+    );
+  });
 }
 
 /** The token of the link, for the enclave to judge. */
